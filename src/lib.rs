@@ -9,7 +9,7 @@
 //! | [`log`] | subscriber, formats, files | audit, config, exit, request_id, sys, systemd, text |
 //! | [`daemon`] | detach, pid file, readiness, listeners, signals, control | allowance, config, control, drain, exit, handover, probe, program, sys, systemd |
 //! | [`install`] | plan, steps, receipt, checks | config, control, exit, probe, program, render, sys, systemd |
-//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, oauth, pins, request_id, sys, tokens |
+//! | [`gateway`] | the MCP relay, its sessions and upstreams | allowance, audit, config, drain, exit, handover, oauth, pins, request_id, sys, text, tokens |
 //! | [`handover`] | the protocol between a gateway and the process that takes its place | config, exit, sys, systemd |
 //! | [`oauth`] | tokens for upstreams: how they are got, renewed and kept | config, exit, state_file, sys |
 //! | [`config`] | the file format and the validated [`config::Config`] | exit |

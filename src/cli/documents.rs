@@ -1,4 +1,4 @@
-//! Manual and completions, as they are shipped.
+//! Manual, files for monitoring, and completions, as they are shipped.
 
 /// The scripts of the shells that ask [`super::complete`] when TAB is pressed. A person wrote them; they are shipped as they are.
 pub(super) const COMPLETIONS: [(&str, &[u8]); 3] = [
@@ -15,7 +15,13 @@ const MANUAL: [&[u8]; 4] = [
     include_bytes!("../../packaging/man/mcpeg-uninstall.8"),
 ];
 
+/// The rules of Prometheus and the dashboard of Grafana.
+const MONITORING: [&[u8]; 2] = [
+    include_bytes!("../../packaging/prometheus/mcpeg.rules.yml"),
+    include_bytes!("../../packaging/grafana/mcpeg.json"),
+];
+
 /// What an installation writes, in the order of `install::Layout::documents`.
 pub(super) fn installed() -> Vec<&'static [u8]> {
-    MANUAL.into_iter().chain(COMPLETIONS.map(|(_, script)| script)).collect()
+    MANUAL.into_iter().chain(MONITORING).chain(COMPLETIONS.map(|(_, script)| script)).collect()
 }

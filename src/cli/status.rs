@@ -23,7 +23,7 @@ use crate::gateway;
 use crate::serve::SCHEMA;
 
 use super::definition::Common;
-use super::{explain, report};
+use super::report;
 
 /// An upstream was named that the gateway does not have.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +211,7 @@ fn table(value: &Value) -> String {
 
 /// What mends an upstream that cannot be used, if that is known.
 fn mend(upstream: &Value) -> String {
-    let mend = explain::mend(upstream).filter(|_| !can_be_used(upstream));
+    let mend = upstream["mend"].as_str().filter(|_| !can_be_used(upstream));
     mend.map(|mend| format!("{}: {mend}", text(&upstream["name"]))).unwrap_or_default()
 }
 

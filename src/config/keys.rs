@@ -12,7 +12,7 @@ use super::address::ListenAddr;
 use super::certificate::{self, Certificate};
 use super::diagnostic::Place;
 use super::filters::{self, Pattern, Selection};
-use super::key::{AnyKey, Description, Key, OnChange, Zero};
+use super::key::{AnyKey, Description, Key, Kind, OnChange, Zero};
 use super::kinds::{self, choice, number, size};
 use super::listeners;
 use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
@@ -82,9 +82,9 @@ macro_rules! table {
     };
 }
 
-/// Which listeners answer `GET /metrics`.
+/// Which listeners answer with a page that tells of every upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metrics {
+pub enum ShownOn {
     /// Unix sockets and those of a loopback address.
     #[default]
     Local,
@@ -92,6 +92,22 @@ pub enum Metrics {
     All,
     /// None.
     Off,
+}
+
+/// How that is written.
+const SHOWN_ON: Kind<ShownOn> =
+    choice(&[("local", ShownOn::Local), ("all", ShownOn::All), ("off", ShownOn::Off)]);
+
+impl ShownOn {
+    /// Whether somebody is answered over a listener whose own table says this, and who comes from this machine if so.
+    #[must_use]
+    pub fn is_open(self, listener: Option<bool>, is_local: bool) -> bool {
+        listener.unwrap_or(match self {
+            Self::Local => is_local,
+            Self::All => true,
+            Self::Off => false,
+        })
+    }
 }
 
 /// Who may use listeners that nothing is asked on.
@@ -381,13 +397,13 @@ table! {
         ..Key::new("legacy_sse", kinds::TRUTH)
     };
 
-    METRICS: Metrics = Key {
+    METRICS: ShownOn = Key {
         doc: "Which listeners answer GET /metrics, with numbers in the text form that Prometheus reads: local \
               is Unix sockets and loopback addresses, for every program that can connect to them. They name the \
               upstreams, as /health does.",
         default: Some("\"local\""),
         example: "\"local\"",
-        ..Key::new("metrics", choice(&[("local", Metrics::Local), ("all", Metrics::All), ("off", Metrics::Off)]))
+        ..Key::new("metrics", SHOWN_ON)
     };
 
     METRICS_MAX_TOOLS: usize = Key {
@@ -398,6 +414,15 @@ table! {
         since: "0.2.0",
         on_change: OnChange::Restart,
         ..Key::new("metrics_max_tools", number())
+    };
+
+    STATUS: ShownOn = Key {
+        doc: "Which listeners answer GET /status, a page for people: as metrics. It tells the state of each upstream and what \
+              mends it, and what has failed last; programs of this machine are told clients' names, too.",
+        default: Some("\"local\""),
+        example: "\"off\"",
+        since: "0.2.0",
+        ..Key::new("status", SHOWN_ON)
     };
 }
 
@@ -472,6 +497,13 @@ table! {
         example: "true",
         since: "0.2.0",
         ..Key::new("metrics", kinds::TRUTH)
+    };
+
+    LISTENER_STATUS: bool = Key {
+        doc: "Whether this listener answers GET /status. Left out, status in [server] says it.",
+        example: "true",
+        since: "0.2.0",
+        ..Key::new("status", kinds::TRUTH)
     };
 }
 

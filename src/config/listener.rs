@@ -30,6 +30,8 @@ pub struct Listener {
     pub allowed_origins: Option<Vec<String>>,
     /// Whether it answers `GET /metrics`; `None` is what the server says.
     pub metrics: Option<bool>,
+    /// The same of `GET /status`.
+    pub status: Option<bool>,
 }
 
 impl Listener {
@@ -59,6 +61,7 @@ impl Listener {
             allowed_hosts: section.find(&keys::LISTENER_HOSTS),
             allowed_origins: section.find(&keys::LISTENER_ORIGINS),
             metrics: section.find(&keys::LISTENER_METRICS),
+            status: section.find(&keys::LISTENER_STATUS),
         };
         listener.refuse_contradictions(section, has_issuers);
         Some((place, listener))

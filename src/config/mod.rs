@@ -60,7 +60,7 @@ pub use error::Error;
 pub use filters::{Filters, LONGEST_TOOL_NAME, Pattern, Selection};
 pub use header::{ClientHeader, OfClient, is_reserved_header};
 pub use issuer::{Issuer, KeySource};
-pub use keys::{HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
+pub use keys::{HttpTransport, OpenTo, Pin, Prefix, Sharing, ShownOn, Start, Stderr};
 pub use listener::Listener;
 pub use load::{account, candidate, load, load_as, preview, preview_as, upstream_files};
 pub use log::{Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};

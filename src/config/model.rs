@@ -20,7 +20,7 @@ use super::filters::Filters;
 use super::header::ClientHeader;
 use super::issuer::Issuer;
 use super::key::{Key, OnChange};
-use super::keys::{self, HttpTransport, Metrics, OpenTo, Pin, Prefix, Sharing, Start, Stderr};
+use super::keys::{self, HttpTransport, OpenTo, Pin, Prefix, Sharing, ShownOn, Start, Stderr};
 use super::listener::Listener;
 use super::listeners;
 use super::log::{self, Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
@@ -94,7 +94,9 @@ pub struct Server {
     /// Whether clients of HTTP+SSE are served.
     pub legacy_sse: bool,
     /// Which listeners answer `GET /metrics`.
-    pub metrics: Metrics,
+    pub metrics: ShownOn,
+    /// Which listeners answer `GET /status`.
+    pub status: ShownOn,
     /// Tools that are told apart there. Default 1000.
     pub metrics_max_tools: usize,
 }
@@ -324,6 +326,7 @@ impl Server {
             client_timeout: section.get(&keys::CLIENT_TIMEOUT),
             legacy_sse: section.get(&keys::LEGACY_SSE),
             metrics: section.get(&keys::METRICS),
+            status: section.get(&keys::STATUS),
             metrics_max_tools: section.get(&keys::METRICS_MAX_TOOLS),
         }
     }

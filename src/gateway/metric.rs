@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 /// The beginning of the names that are ours.
-pub(super) const PREFIX: &str = "mcpeg";
+const PREFIX: &str = "mcpeg";
 
 /// Numbers under one name.
 #[derive(Clone, Debug)]
@@ -54,13 +54,8 @@ pub struct Snapshot {
 /// What has numbers to tell.
 pub(super) type Source = Box<dyn Fn() -> Vec<Metric> + Send + Sync>;
 
-/// What tells numbers of ours, or those under names of others.
-pub(super) struct Told {
-    /// All of them.
-    source: std::sync::Arc<Source>,
-    /// Whether names of others are meant.
-    foreign: bool,
-}
+/// What tells numbers where they are collected.
+pub(super) struct Told(pub(super) Source);
 
 impl Metric {
     /// A number that only grows.
@@ -120,19 +115,11 @@ impl Metric {
     }
 }
 
-impl Told {
-    /// What a source tells of names of ours, and of others.
-    pub(super) fn both(source: Source) -> [Self; 2] {
-        let source = std::sync::Arc::new(source);
-        [false, true].map(|foreign| Self { source: std::sync::Arc::clone(&source), foreign })
-    }
-}
-
 impl Collector for Told {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let told = (self.source)();
-        for Metric { name, help, kind, values, .. } in told.iter().filter(|it| it.foreign == self.foreign) {
-            let mut all = encoder.encode_descriptor(name, help, None, *kind)?;
+        for Metric { name, help, kind, foreign, values } in &(self.0)() {
+            let name = if *foreign { (*name).to_owned() } else { format!("{PREFIX}_{name}") };
+            let mut all = encoder.encode_descriptor(&name, help, None, *kind)?;
             for (labels, value) in values {
                 let mut one = all.encode_family(labels)?;
                 match (kind, value) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
-use super::metric::{Labels, Metric, PREFIX, Source, Told};
+use super::metric::{Labels, Metric, Source, Told};
 use super::status::{Audience, UpstreamState, UpstreamStatus};
 use super::status_source::StatusSource;
 
@@ -31,10 +31,7 @@ pub(crate) struct Metrics(Mutex<Registry>);
 impl Metrics {
     /// Adds a source.
     pub(super) fn add(&self, source: Source) {
-        let mut registry = self.0.lock();
-        let [ours, foreign] = Told::both(source);
-        registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(ours));
-        registry.register_collector(Box::new(foreign));
+        self.0.lock().register_collector(Box::new(Told(source)));
     }
 
     /// All numbers as they are now.
@@ -87,6 +84,11 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
             status.upstreams.iter().map(restarts),
         ),
         Metric::gauges(
+            "upstream_queue_depth",
+            "Requests that wait until an upstream has room for them",
+            source.queues().map(|(upstream, depth)| (vec![("upstream", upstream)], depth as u64)),
+        ),
+        Metric::gauges(
             "tls_certificate_expiry_timestamp_seconds",
             "When the certificate of a listener ends, in seconds since 1970",
             status.certificates.iter().map(|one| (vec![("listener", one.listener.clone())], one.expires)),
@@ -98,14 +100,9 @@ pub(super) fn of_gateway(source: &StatusSource) -> Vec<Metric> {
 /// Each state, and whether it is that of the upstream.
 fn states(upstream: &UpstreamStatus) -> impl Iterator<Item = (Labels, u64)> {
     STATES.into_iter().map(|state| {
-        let labels = vec![("upstream", upstream.name.clone()), ("state", name(state))];
+        let labels = vec![("upstream", upstream.name.clone()), ("state", state.word().to_owned())];
         (labels, u64::from(state == upstream.state))
     })
-}
-
-/// The name of a state, as in the status.
-fn name(state: UpstreamState) -> String {
-    serde_json::to_value(state).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -128,9 +125,8 @@ mod tests {
 
     #[test]
     fn states_have_the_names_that_the_status_has() {
-        assert_eq!(
-            STATES.map(name),
-            ["starting", "ready", "degraded", "idle", "backing-off", "needs-login", "stopped", "disabled"]
-        );
+        for state in STATES {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | `session` | legacy sessions: their connections, calls in flight, messages for their GET stream |
 //! | `catalog` | merged lists, and which upstream a name belongs to |
 //! | `upstream` | child processes and HTTP endpoints, supervised; one request on its way |
-//! | `status`, `status_source`, `metrics`, `metric` | what the gateway tells about itself |
+//! | `status`, `status_source`, `mend`, `metrics`, `metric` | what the gateway tells about itself |
 //! | `telemetry` | what is counted and told of requests |
 //! | `person` | what upstreams are shown of clients |
 //! | `memory` | what waits in memory, under one budget |
@@ -32,6 +32,7 @@ mod error;
 mod handover;
 mod http;
 mod memory;
+mod mend;
 mod metric;
 mod metrics;
 mod person;

@@ -21,7 +21,7 @@ use super::error::Error;
 use super::handover::ChildHandover;
 use super::http::{
     self, Admission, Continuations, Front, Gate, Gates, Guard, Handlers, Health, Legacy, Modern,
-    OpenConnections, PendingCall, Pipeline, SuspendedCalls, TaskOwners,
+    OpenConnections, PendingCall, Pipeline, StatusPage, SuspendedCalls, TaskOwners,
 };
 use super::memory;
 use super::metric::Metric;
@@ -30,7 +30,7 @@ use super::reload::Prepared;
 use super::session::{PeerLink, SessionStore};
 use super::status::{Audience, Status};
 use super::status_source::StatusSource;
-use super::telemetry::Ledger;
+use super::telemetry::{Ledger, SAMPLED_EVERY};
 use super::upstream::Builtin;
 use super::upstream_tasks::UpstreamTasks;
 use crate::config::{Auth, Config, Log, Prefix};
@@ -118,8 +118,8 @@ impl Gateway {
         let table = RoutingTable::new(config.server.clone(), access, started).beside(&config.disabled);
         let routing = Arc::new(RoutingHandle::new(table));
         let (log_limit, peer, suspended, metrics, connections) = Default::default();
-        let sessions = SessionStore::new(share(&routing), share(&peer), changes.clone(), share(&log_limit));
-        let sessions = Arc::new(sessions);
+        let limits = (share(&log_limit), share(&ledger));
+        let sessions = Arc::new(SessionStore::new(share(&routing), share(&peer), changes.clone(), limits));
         let known = (share(&ledger), share(gates.certificates()), share(&issuers));
         let status = Arc::new(StatusSource::new((share(&routing), share(&sessions)), known));
         let owners = Arc::new(TaskOwners::new(share(&routing), share(&sessions), share(&peer)));
@@ -137,9 +137,10 @@ impl Gateway {
         let access = (share(&tokens), share(&issuers), share(&usages));
         let pipeline = Pipeline::new(guard, share(&routing), access, share(&ledger), (modern, legacy));
         let health = Health::new(share(&routing), share(&status), draining.clone());
+        let page = StatusPage::new(share(&status), (share(&gates), share(&connections)), draining.clone());
         let numbers = (share(&metrics), share(&ledger));
         let gateway = Self(Arc::new(Parts {
-            handlers: Arc::new(Handlers::new(share(&routing), pipeline, health, numbers)),
+            handlers: Arc::new(Handlers::new(share(&routing), pipeline, (health, page), numbers)),
             children: ChildHandover::new(awaited, share(&routing), share(&peer)),
             routing,
             upstreams,
@@ -178,8 +179,20 @@ impl Gateway {
         tokio::spawn(async move { sessions.sweep(draining).await });
         let (gates, draining) = (Arc::clone(&self.0.gates), self.0.draining.clone());
         tokio::spawn(async move { gates.certificates().watch(draining).await });
+        self.sample();
         self.watch_tokens();
         self
+    }
+
+    /// Looks every few seconds at how long calls have taken, for the page for people.
+    fn sample(&self) {
+        let (ledger, draining) = (Arc::clone(&self.0.ledger), self.0.draining.clone());
+        tokio::spawn(draining.run_until_cancelled_owned(async move {
+            loop {
+                tokio::time::sleep(SAMPLED_EVERY).await;
+                ledger.sample();
+            }
+        }));
     }
 
     /// Follows changes of tokens from now on, if the configuration in force has any use for them. Sessions of those without a

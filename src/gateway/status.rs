@@ -32,6 +32,21 @@ pub enum UpstreamState {
 }
 
 impl UpstreamState {
+    /// Its name, as it is written everywhere.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Idle => "idle",
+            Self::BackingOff => "backing-off",
+            Self::NeedsLogin => "needs-login",
+            Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
+        }
+    }
+
     /// Whether calls can be answered.
     #[must_use]
     pub const fn is_usable(self) -> bool {
@@ -146,6 +161,9 @@ pub struct UpstreamStatus {
     pub restarts: u64,
     /// Why it is not ready, or what was wrong last.
     pub last_error: Option<String>,
+    /// What mends that, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
     /// The exit code of its command, if that is why.
     #[serde(default)]
     pub exit_code: Option<i32>,
@@ -178,6 +196,7 @@ impl UpstreamStatus {
             pid: None,
             restarts: 0,
             last_error: None,
+            mend: None,
             exit_code: None,
             exit_signal: None,
             last_line: None,

@@ -38,9 +38,26 @@ impl StatusSource {
         Self { routing, sessions, ledger, certificates, issuers, started: Instant::now() }
     }
 
+    /// The configuration in force, and what is behind which endpoint.
+    pub(super) fn routing(&self) -> &RoutingHandle {
+        &self.routing
+    }
+
+    /// Legacy sessions.
+    pub(super) fn sessions(&self) -> &SessionStore {
+        &self.sessions
+    }
+
     /// Numbers about requests.
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Each upstream, and how many requests wait until it has room for them.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (String, usize)> {
+        let table = self.routing.current();
+        let all: Vec<_> = table.configured().iter().map(|it| (it.name().to_owned(), it.waiting())).collect();
+        all.into_iter()
     }
 
     /// A snapshot.

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -86,6 +87,9 @@ pub struct Session {
     /// Whether its client speaks HTTP+SSE.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub events: bool,
+    /// When it began, if the version that saved it knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<SystemTime>,
 }
 
 impl Session {

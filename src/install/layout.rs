@@ -17,12 +17,14 @@ pub const LOCAL_PROGRAM: &str = "/usr/local/bin/mcpeg";
 /// What systemd reads of `/usr/local`, whatever the prefix is; `/etc/systemd/system` is the administrator's
 /// (systemd.unit(5) "UNIT FILE LOAD PATH").
 const SYSTEM: &str = "/usr/local/lib";
-/// The names of manual pages and completions below the prefix, in the order of `assets::DOCUMENTS`.
-const DOCUMENTS: [&str; 6] = [
+/// The names of manual pages, files for monitoring and completions below the prefix, in the order of `cli::documents`.
+const DOCUMENTS: [&str; 8] = [
     "share/man/man8/mcpeg.8",
     "share/man/man5/mcpeg.toml.5",
     "share/man/man8/mcpeg-install.8",
     "share/man/man8/mcpeg-uninstall.8",
+    "share/mcpeg/prometheus/mcpeg.rules.yml",
+    "share/mcpeg/grafana/mcpeg.json",
     "share/bash-completion/completions/mcpeg",
     "share/zsh/site-functions/_mcpeg",
 ];
@@ -42,7 +44,7 @@ pub struct Layout {
     pub unit: String,
     /// The binary. Instances share it, with its documents.
     pub program: PathBuf,
-    /// Manual and completions.
+    /// Manual, files for monitoring, and completions.
     pub documents: Vec<PathBuf>,
     /// The unit file.
     pub unit_file: PathBuf,

@@ -43,7 +43,7 @@ pub struct InstallOptions {
     pub looks_only: bool,
     /// The file to install as configuration; `None` is the default one.
     pub configuration: Option<PathBuf>,
-    /// Manual and completions, in the order of [`super::layout::Layout::documents`].
+    /// Manual, files for monitoring, and completions, in the order of [`super::layout::Layout::documents`].
     pub documents: Vec<&'static [u8]>,
 }
 

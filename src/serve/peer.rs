@@ -160,7 +160,9 @@ impl Carrier {
                 let state = gateway.sessions().get(&id).map(|session| Box::new(session.saved()));
                 self.sender.send(&Message::Found { id, state });
             }
-            Message::Ended { id } => drop(tokio::spawn(async move { gateway.sessions().end(&id).await })),
+            Message::Ended { id } => {
+                tokio::spawn(async move { gateway.sessions().end_here(&id).await });
+            }
             Message::Deliver { id, body } => {
                 tokio::spawn(async move { gateway.sessions().deliver(&id, &body).await });
             }

@@ -233,6 +233,7 @@ fn start(origin: Origin<'_>, parent: &mut Parent) -> Result<Outcome, Error> {
             gateway.drain_with(watch.clone());
             let handle = log.handle();
             gateway.observe(move || metrics::of_log(&handle));
+            gateway.observe(metrics::of_process());
             // What can be asked for, and by whom.
             let (reloads, upgrades) = (Reloads::new(), Upgrades::new());
             let peer = match parent.predecessor() {

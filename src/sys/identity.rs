@@ -205,6 +205,15 @@ pub(super) fn member(pid: i32) -> io::Result<Member> {
     Ok(Member { group, session, is_zombie })
 }
 
+/// Threads of this process, bytes of its addresses, and bytes of it that are in memory.
+pub(super) fn memory() -> io::Result<[u64; 3]> {
+    let fields = stat(std::process::id().cast_signed())?;
+    // Fields 20, 23 and 24, counted from field 3.
+    let number = |index: usize| fields.get(index - 3).and_then(|field| field.parse::<u64>().ok());
+    let read = || Some([number(20)?, number(23)?, number(24)? * rustix::param::page_size() as u64]);
+    read().ok_or_else(|| io::Error::other("malformed /proc/PID/stat"))
+}
+
 /// The fields of `proc_pid_stat(5)` from the third on. The second, the name, may hold blanks and parentheses, so
 /// the fields are counted from the last closing one.
 fn stat(pid: i32) -> io::Result<Vec<String>> {

@@ -25,5 +25,6 @@ pub mod rename;
 pub mod scm_rights;
 pub mod signal;
 pub mod stamp;
+pub mod usage;
 pub mod user;
 pub mod walk;

@@ -15,6 +15,20 @@ use crate::upstreams::probe;
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a client of one endpoint does not find. Slashes around a path lead to the same.
+const HIDDEN: [&str; 10] = [
+    "/mcp/one",
+    "/mcp/many",
+    "/mcp/nothing",
+    "/metrics",
+    "/health",
+    "/status",
+    "/status/events",
+    "/metrics/",
+    "//health",
+    "//status//",
+];
+
 /// A gateway with a state directory of its own, on TCP and on a Unix socket.
 pub(crate) struct Guarded {
     /// The gateway.
@@ -301,6 +315,8 @@ async fn whoever_does_not_show_who_it_is_is_refused() {
     for (path, status) in [
         ("/health", 401),
         ("/metrics", 401),
+        ("/status", 401),
+        ("/status/events", 401),
         ("/sse", 401),
         ("/nowhere", 401),
         ("/health/live", 200),
@@ -335,7 +351,7 @@ async fn client_sees_and_calls_what_it_may_and_nothing_else_is_there_to_it() {
         assert_eq!(guarded.tools(path, &build).await, ["echo", "pids"], "{path}");
     }
     assert!(guarded.tools("/mcp/many", &all).await.iter().all(|tool| tool.starts_with("one_")));
-    for path in ["/mcp/one", "/mcp/many", "/mcp/nothing", "/metrics", "/health"] {
+    for path in HIDDEN {
         let answer = guarded.ask(path, &build, modern("tools/list", "")).await;
         assert_eq!(answer.status, 404, "{path} {answer:?}");
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -300,27 +302,44 @@ async fn each_call_refusal_token_and_change_has_one_record_with_who_what_and_wha
     audited.gateway.stop().await;
 }
 
-/// What so many calls have come to, one after the other.
-async fn load(address: String, calls: usize) -> BTreeMap<&'static str, u64> {
+/// What calls have come to, by outcome.
+type Came = BTreeMap<&'static str, u64>;
+
+/// Calls a tool; whether there is a result.
+async fn called(client: &Client, tool: &str, came: &mut Came) -> Option<Answer> {
+    let answer = client.call(tool, "{}").await;
+    let is_result = answer.reply().contains("\"result\"");
+    *came.entry(if is_result { "ok" } else { "error" }).or_default() += 1;
+    is_result.then_some(answer)
+}
+
+/// What so many calls have come to, one after the other; `done` counts them.
+async fn load(address: String, calls: usize, done: Arc<AtomicUsize>) -> Came {
     let client = Client::modern(&address, "/mcp");
-    let mut came = BTreeMap::new();
+    let mut came = Came::new();
     for number in 0..calls {
-        let tool = if number % 10 == 9 { "one_fail" } else { "one_echo" };
-        let answer = client.call(tool, "{}").await;
-        let is_result = answer.reply().contains("\"result\"");
-        *came.entry(if is_result { "ok" } else { "error" }).or_default() += 1;
+        called(&client, if number % 10 == 9 { "one_fail" } else { "one_echo" }, &mut came).await;
+        done.fetch_add(1, Ordering::Relaxed);
     }
     came
 }
 
-/// Four clients at once; meanwhile the upstream is killed, and the configuration read again.
-async fn storm(gateway: &Gateway, calls: usize, came: &mut BTreeMap<&'static str, u64>) {
-    let tasks: Vec<_> = (0..4).map(|_| tokio::spawn(load(gateway.address().to_owned(), calls / 4))).collect();
-    let pids = Client::modern(gateway.address(), "/mcp").call("one_pids", "{}").await;
-    *came.entry("ok").or_default() += 1;
-    let pids: Vec<i32> = serde_json::from_str(&pids.text()).expect("numbers");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pids[0]), nix::sys::signal::SIGKILL).expect("it lives");
-    assert!(gateway.control(&["--reload"]).await.status.success());
+/// Four clients at once; meanwhile, so many times, the upstream is killed, and the configuration read again.
+async fn storm(gateway: &Gateway, (calls, kills): (usize, usize), came: &mut Came) {
+    let done = Arc::<AtomicUsize>::default();
+    let address = || gateway.address().to_owned();
+    let tasks: Vec<_> = (0..4).map(|_| tokio::spawn(load(address(), calls / 4, Arc::clone(&done)))).collect();
+    for kill in 0..kills {
+        until("calls", async || done.load(Ordering::Relaxed) >= calls * kill / kills).await;
+        let pids = called(&Client::modern(gateway.address(), "/mcp"), "one_pids", came).await;
+        let pids: Vec<i32> =
+            pids.map(|pids| serde_json::from_str(&pids.text()).expect("numbers")).unwrap_or_default();
+        for pid in pids.iter().take(1) {
+            // One that has ended by itself meanwhile is as dead.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::SIGKILL);
+        }
+        assert!(gateway.control(&["--reload"]).await.status.success());
+    }
     for task in tasks {
         for (outcome, count) in task.await.expect("no panic") {
             *came.entry(outcome).or_default() += count;
@@ -336,22 +355,24 @@ async fn counted(gateway: &Gateway, sum: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// `MCPEG_FIGURES_CALLS` sets how many calls there are.
-#[tokio::test]
-async fn clients_metrics_access_log_and_audit_count_the_same_calls() {
-    let calls = std::env::var("MCPEG_FIGURES_CALLS").map_or(1600, |text| text.parse().expect("a number"));
+/// Has so many calls made in each of so many processes, of which one takes the other's place, with so many kills in each; clients,
+/// metrics, access log and audit must have counted the same.
+async fn figures_agree(processes: usize, calls: usize, kills: usize) {
     let site = Site::with_config("");
     write(&site.path("mcpeg.toml"), configuration(&site, ""));
     let gateway = Gateway::on(site).await;
-    let (mut came, mut sum) = (BTreeMap::new(), BTreeMap::new());
-    storm(&gateway, calls / 2, &mut came).await;
-    // The numbers of a process end with it.
-    counted(&gateway, &mut sum).await;
-    gateway.restart().await;
-    storm(&gateway, calls / 2, &mut came).await;
-    counted(&gateway, &mut sum).await;
+    let (mut came, mut sum) = (Came::new(), BTreeMap::new());
+    for process in 0..processes {
+        if process > 0 {
+            gateway.restart().await;
+        }
+        storm(&gateway, (calls, kills), &mut came).await;
+        // The numbers of a process end with it.
+        counted(&gateway, &mut sum).await;
+    }
     let came: BTreeMap<String, u64> =
         came.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    assert!(came.values().sum::<u64>() >= (processes * calls) as u64, "{came:?}");
     assert_eq!(sum, came, "the metrics, and what clients have seen");
     let by_outcome = |file: &str, target: &str| {
         let mut found = BTreeMap::<String, u64>::new();
@@ -366,4 +387,14 @@ async fn clients_metrics_access_log_and_audit_count_the_same_calls() {
     until("all is written", async || by_outcome("audit.log", "mcpeg::audit") == came).await;
     until("all is written", async || by_outcome("mcpeg.log", "mcpeg::access") == came).await;
     gateway.stop_successor().await;
+}
+
+#[tokio::test]
+async fn clients_metrics_access_log_and_audit_count_the_same_calls() {
+    figures_agree(2, 800, 1).await;
+}
+
+#[tokio::test]
+async fn figures_of_a_release_only_are_the_same_for_a_hundred_thousand_calls() {
+    figures_agree(5, 20_000, 5).await;
 }

@@ -473,7 +473,7 @@ fn listeners_behind_proxies(authority: &Authority) -> String {
          [listeners.protocol]\naddress = \"127.0.0.3:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n\
          [listeners.stranger]\naddress = \"127.0.0.4:0\"\ntrusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n\
          [listeners.secure]\naddress = \"127.0.0.5:0\"\ntrusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n{}\
-         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\n\
+         [listeners.quiet]\naddress = \"127.0.0.6:0\"\nmetrics = false\nstatus = false\n\
          [listeners.socket]\naddress = \"unix:{}\"\ntrusted_proxies = [\"unix\"]\nproxy_protocol = true\n",
         authority.tls("server", ""),
         authority.file("proxy.sock").display()
@@ -488,7 +488,7 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
     let gateway = Gateway::start_with(&config, "", &[]).await;
     let all = addresses(&gateway).await;
     let [plain, header, protocol, stranger, secure, quiet, _] = <[String; 7]>::try_from(all).expect("seven");
-    // Who is local may read the metrics, which tells whom the gateway takes a client for.
+    // Who is local may read the metrics and the status, which tells whom the gateway takes a client for.
     let four: &[u8] = b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n";
     let local: &[u8] = b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n";
     let (foreign_two, local_two) = (two([192, 0, 2, 9]), two([127, 0, 0, 9]));
@@ -520,10 +520,13 @@ async fn proxies_are_believed_where_they_are_trusted_and_nowhere_else() {
         (&stranger, &[], &[(forwarded, "192.0.2.9")], Some(200)),
         (&quiet, &[], &[], Some(404)),
     ] {
-        let mut stream = TcpStream::connect(address).await.expect("somebody listens");
-        stream.write_all(beginning).await.expect("written");
-        let answer = get(stream, "/metrics", headers).await.map(|(status, _)| status);
-        assert_eq!(answer, status, "{address} {headers:?} {}", String::from_utf8_lossy(beginning));
+        for path in ["/metrics", "/status"] {
+            let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+            stream.write_all(beginning).await.expect("written");
+            let answer = get(stream, path, headers).await.map(|(status, _)| status);
+            let beginning = String::from_utf8_lossy(beginning);
+            assert_eq!(answer, status, "{path} {address} {headers:?} {beginning}");
+        }
     }
     let cases = [(four, Some(404)), (local, Some(200)), (&[], None)];
     over_tls(&secure, &authority, cases).await;

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::client::{Client, send};
 use crate::gateway::Gateway;
-use crate::upstreams::probe;
+use crate::upstreams::{Gate, probe};
 
 /// Each series and its value; every line must be one, or a comment about the ones that follow.
 fn series(text: &str) -> HashMap<String, f64> {
@@ -43,9 +43,14 @@ async fn scrape(address: &str) -> HashMap<String, f64> {
     series(std::str::from_utf8(&answer.body).expect("text"))
 }
 
-/// The status of the path.
-async fn status(address: &str) -> StatusCode {
-    send(address, Method::GET, "/metrics", &[], "").await.status
+/// The statuses of the pages that a listener shows only if it may: the numbers, and what people read.
+async fn statuses(address: &str) -> (u16, u16) {
+    let status = async |path: &str| send(address, Method::GET, path, &[], "").await.status.as_u16();
+    let shown = (status("/metrics").await, status("/status").await);
+    if shown.1 == 404 {
+        assert_eq!(status("/status/events").await, 404);
+    }
+    shown
 }
 
 #[tokio::test]
@@ -75,25 +80,70 @@ async fn numbers_are_those_of_the_status() {
 }
 
 #[tokio::test]
+async fn who_waits_for_an_upstream_and_how_long_a_session_was_there_is_told_across_an_upgrade() {
+    let gateway = Gateway::start(&(probe("one", &[]) + "max_concurrency = 1\n")).await;
+    let address = gateway.address().to_owned();
+    let (session, begun) = (Client::legacy(&address, "/mcp").await, std::time::Instant::now());
+    let gate = Gate::closed();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let (address, arguments) = (address.clone(), gate.arguments());
+            tokio::spawn(
+                async move { Client::modern(&address, "/mcp").call("sleep", &arguments).await.result() },
+            )
+        })
+        .collect();
+    let waiting = async |expected: f64| {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let name = "mcpeg_upstream_queue_depth{upstream=\"one\"}";
+        while scrape(&address).await[name].to_bits() != expected.to_bits() {
+            assert!(tokio::time::Instant::now() < deadline, "not {expected} wait");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    waiting(2.0).await;
+    gate.open();
+    for call in calls {
+        call.await.expect("a result");
+    }
+    waiting(0.0).await;
+    let before = begun.elapsed();
+    gateway.restart().await;
+    session.end().await;
+    let found = scrape(&address).await;
+    let [count, sum] =
+        ["count", "sum"].map(|end| found[&format!("mcp_server_session_duration_seconds_{end}")]);
+    assert!(
+        count.to_bits() == 1_f64.to_bits() && sum >= before.as_secs_f64(),
+        "{count} of {sum} s, {before:?}"
+    );
+    gateway.stop_successor().await;
+}
+
+#[tokio::test]
 async fn only_the_listeners_that_the_configuration_names_answer() {
     let gateway = Gateway::start("").await;
-    assert_eq!(status(gateway.address()).await, StatusCode::OK);
-    for (key, expected) in [("off", 404), ("all", 200), ("local", 200)] {
-        let reloaded = gateway.reload(&format!("metrics = \"{key}\""), "").await;
+    assert_eq!(statuses(gateway.address()).await, (200, 200));
+    for (metrics, status, expected) in
+        [("off", "all", (404, 200)), ("all", "off", (200, 404)), ("local", "local", (200, 200))]
+    {
+        let reloaded = gateway.reload(&format!("metrics = \"{metrics}\"\nstatus = \"{status}\""), "").await;
         assert!(reloaded.status.success(), "{reloaded:?}");
-        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
+        assert_eq!(statuses(gateway.address()).await, expected, "{metrics} {status}");
     }
     gateway.stop().await;
 }
 
 #[tokio::test]
 async fn a_listener_that_others_reach_does_not_answer_unless_told_to() {
-    for (key, expected) in [("", 404), ("metrics = \"all\"", 200)] {
+    for (key, expected) in [("", (404, 404)), ("metrics = \"all\"\nstatus = \"all\"", (200, 200))] {
         let environment = [("MCPEG_LISTEN", "0.0.0.0:0")];
         let gateway = Gateway::start_with(&format!("auth = \"none\"\n{key}"), "", &environment).await;
-        assert_eq!(status(gateway.address()).await.as_u16(), expected, "{key}");
-        let foreign = send(gateway.address(), Method::GET, "/metrics", &[("host", "evil.example")], "").await;
-        assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{key}");
+        assert_eq!(statuses(gateway.address()).await, expected, "{key}");
+        for path in ["/metrics", "/status"] {
+            let foreign = send(gateway.address(), Method::GET, path, &[("host", "evil.example")], "").await;
+            assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{key} {path}");
+        }
         gateway.stop().await;
     }
 }

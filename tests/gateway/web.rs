@@ -115,6 +115,7 @@ async fn each_path_says_which_methods_it_has() {
         ("/health/live", &["GET"]),
         ("/health/ready", &["GET"]),
         ("/metrics", &["GET"]),
+        ("/status", &["GET"]),
         ("/", &["GET"]),
     ] {
         for method in [Method::PUT, Method::PATCH, Method::TRACE] {

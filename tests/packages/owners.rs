@@ -23,7 +23,7 @@ const RESET: &str = "systemctl unmask mcpeg; rm -rf /etc/systemd/system/mcpeg.se
     rpm --erase --nodeps mcpeg; dpkg --purge --no-triggers mcpeg; systemctl disable mcpeg; \
     rm -rf /etc/mcpeg* /var/lib/mcpeg /var/log/mcpeg /var/cache/mcpeg /usr/local/bin/mcpeg \
     /usr/local/lib/systemd/system/mcpeg.service /usr/local/lib/*.d/mcpeg.conf /etc/fish/completions/mcpeg.fish \
-    /usr/local/share/man/man?/mcpeg* /usr/local/share/bash-completion/completions/mcpeg \
+    /usr/local/share/man/man?/mcpeg* /usr/local/share/mcpeg /usr/local/share/bash-completion/completions/mcpeg \
     /usr/local/share/zsh/site-functions/_mcpeg /var/lib/systemd/deb-systemd-helper-*/mcpeg.service* \
     /var/lib/systemd/deb-systemd-helper-*/*/mcpeg.service /etc/systemd/system/*.wants/mcpeg.service; \
     systemctl daemon-reload; systemctl reset-failed mcpeg; true";

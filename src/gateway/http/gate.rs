@@ -96,6 +96,11 @@ impl Gates {
         open.iter().filter_map(Weak::upgrade).for_each(|gate| gate.update(server, &self.certificates));
     }
 
+    /// Where they are, as the configuration writes it, and beside that as they are bound.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.open.lock().iter().filter_map(Weak::upgrade).map(|gate| gate.address()).collect()
+    }
+
     /// Their certificates.
     pub(crate) const fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
@@ -140,6 +145,15 @@ impl Gate {
         let mut place = self.named.lock();
         self.is_named.store(named.is_some(), Ordering::Release);
         *place = named;
+    }
+
+    /// Where it is.
+    fn address(&self) -> String {
+        let named = self.named();
+        let tls = named.as_ref().map_or("", |named| if named.tls.is_some() { " (TLS)" } else { "" });
+        let bound = self.bound.map_or_else(|| self.written.clone(), |bound| bound.to_string());
+        let name = named.as_ref().map(|named| format!("{}: ", named.listener.name)).unwrap_or_default();
+        format!("{name}{bound}{tls}")
     }
 
     /// What its own table says, if it has one.

@@ -96,7 +96,7 @@ impl Guard {
             tracing::warn!(
                 header,
                 "a proxy on this machine passes requests on: all who reach it can call every tool, although \
-                 mcpeg listens on this machine only, and can read /metrics unless `metrics` is off; see BEHIND \
+                 mcpeg listens on this machine only, and can read /metrics and /status unless `metrics` and `status` are off; see BEHIND \
                  A PROXY in mcpeg.toml(5)"
             );
         }

@@ -66,7 +66,7 @@ impl Health {
             .map(|upstream| {
                 json!({
                     "name": upstream.name, "state": upstream.state, "transport": upstream.transport,
-                    "restarts": upstream.restarts, "last_error": upstream.last_error,
+                    "restarts": upstream.restarts, "last_error": upstream.last_error, "mend": upstream.mend,
                     "exit_code": upstream.exit_code, "exit_signal": upstream.exit_signal,
                     "last_line": upstream.last_line,
                     "warnings": upstream.warnings,

@@ -10,6 +10,7 @@
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
 //! | `forwarded_call`, `task_owners` | a request on its way, and what another process is told of it |
 //! | `modern/`, `legacy/` | the handlers of the two eras, which know nothing of one another |
+//! | `status_view`, `status_page` | the page for people |
 //! | `pipeline`, `health`, `metrics`, `router` | which handler answers what, and in which order a request is checked |
 //! | `accept` | the connections of a listener, and their drain |
 //!
@@ -51,6 +52,8 @@ mod pipeline;
 mod proxy_header;
 mod router;
 mod stall;
+mod status_page;
+mod status_view;
 mod task_owners;
 mod validate;
 mod version;
@@ -65,4 +68,5 @@ pub use open_connections::Expected;
 pub(crate) use open_connections::OpenConnections;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use router::{Front, Handlers};
+pub(crate) use status_page::StatusPage;
 pub(crate) use task_owners::TaskOwners;

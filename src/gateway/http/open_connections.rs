@@ -125,6 +125,11 @@ impl OpenConnections {
         configured.unwrap_or(DEFAULT.min(half.max(1))).min(self.ceiling)
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.lock().by_number.len()
+    }
+
     /// Warns of a configuration that asks for more than there can be.
     pub(crate) fn check(&self, configured: Option<usize>) {
         if let Some(configured) = configured.filter(|configured| *configured > self.ceiling) {

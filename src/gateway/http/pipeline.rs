@@ -46,7 +46,7 @@ const AMBIGUOUS: Refused = (
     "a header that goes on to an upstream must be there once only, in visible ASCII characters",
 );
 /// What names every upstream, which is for clients only that may use all of them.
-const TELLING: [&str; 2] = ["/health", "/metrics"];
+const TELLING: [&str; 4] = ["health", "metrics", "status", "status/events"];
 
 /// Why a request is not let in, or not yet.
 pub(super) enum Held {
@@ -238,7 +238,8 @@ impl Pipeline {
             Held::Answer(Box::new(answer))
         })?;
         let is_hidden = |identity: &Arc<Identified>| {
-            TELLING.contains(&head.uri.path()) && table.restricts(identity.name())
+            // Slashes around it lead to the same.
+            TELLING.contains(&head.uri.path().trim_matches('/')) && table.restricts(identity.name())
         };
         if let Some(identity) = identified.as_ref().filter(|identity| is_hidden(identity)) {
             self.ledger.refuse(Reason::Rights, origin, (Some(identity.name()), None));

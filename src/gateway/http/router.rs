@@ -25,8 +25,8 @@ use super::gate::Gate;
 use super::health::Health;
 use super::peer::Peer;
 use super::pipeline::{Held, Pipeline};
+use super::status_page::StatusPage;
 use super::{cors, metrics, nowhere};
-use crate::config;
 use crate::gateway::access::WELL_KNOWN;
 use crate::gateway::catalog::RoutingHandle;
 use crate::gateway::metrics::Metrics;
@@ -48,6 +48,8 @@ pub(crate) struct Handlers {
     health: Health,
     /// Numbers for monitoring.
     metrics: Arc<Metrics>,
+    /// The page for people.
+    page: Arc<StatusPage>,
     /// Counts requests.
     ledger: Arc<Ledger>,
 }
@@ -57,10 +59,10 @@ impl Handlers {
     pub(crate) fn new(
         routing: Arc<RoutingHandle>,
         pipeline: Pipeline,
-        health: Health,
+        (health, page): (Health, StatusPage),
         (metrics, ledger): (Arc<Metrics>, Arc<Ledger>),
     ) -> Self {
-        Self { routing, pipeline, health, metrics, ledger }
+        Self { routing, pipeline, health, metrics, page: Arc::new(page), ledger }
     }
 
     /// Whether clients of HTTP+SSE are served.
@@ -71,12 +73,19 @@ impl Handlers {
     /// Answers a scrape over a listener.
     fn scrape(&self, gate: &Gate, context: &RequestContext) -> Response {
         let named = gate.named().and_then(|named| named.listener().metrics);
-        let is_open = named.unwrap_or_else(|| match self.routing.current().server.metrics {
-            config::Metrics::Local => context.is_local(),
-            config::Metrics::All => true,
-            config::Metrics::Off => false,
-        });
+        let is_open = self.routing.current().server.metrics.is_open(named, context.is_local());
         metrics::scrape(&self.metrics, is_open)
+    }
+
+    /// Shows the page for people over a listener.
+    fn show(&self, gate: &Gate, context: &RequestContext, headers: &HeaderMap) -> Response {
+        self.page.show(gate, context, is_from_here(context, headers))
+    }
+
+    /// Tells a page that was shown over a listener of changes.
+    async fn follow(&self, gate: &Arc<Gate>, context: &RequestContext, headers: &HeaderMap) -> Response {
+        let answer = self.page.follow(gate, context, is_from_here(context, headers));
+        self.pipeline.open(context, std::future::ready(answer)).await
     }
 }
 
@@ -249,9 +258,8 @@ impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
 
 /// The routes of a gateway over a listener.
 fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
-    let gate = Arc::clone(gate);
     let told = {
-        let gate = Arc::clone(&gate);
+        let gate = Arc::clone(gate);
         async move |State(handlers): State<Arc<Handlers>>, uri: Uri| {
             let below = uri.path().strip_prefix(WELL_KNOWN).unwrap_or_default();
             match handlers.pipeline.resource_metadata(&gate, below) {
@@ -273,27 +281,40 @@ fn router(handlers: &Arc<Handlers>, gate: &Arc<Gate>) -> Router {
                 async |State(handlers): State<Arc<Handlers>>,
                        Extension(context): Extension<RequestContext>,
                        headers: HeaderMap| {
-                    handlers.health.report(context.is_local() && !is_forwarded(&headers))
+                    handlers.health.report(is_from_here(&context, &headers))
                 },
             ),
         )
         .route("/health/live", get(async || "live\n"))
         .route("/health/ready", get(async |State(handlers): State<Arc<Handlers>>| handlers.health.ready()))
-        .route(
-            "/metrics",
-            get(
-                async move |State(handlers): State<Arc<Handlers>>,
-                            Extension(context): Extension<RequestContext>| {
-                    handlers.scrape(&gate, &context)
-                },
-            ),
-        )
+        .merge(pages(gate))
         .route(WELL_KNOWN, get(told.clone()))
         .route(&format!("{WELL_KNOWN}/{{*below}}"), get(told))
         .fallback(unknown)
         .method_not_allowed_fallback(nowhere::refused)
         .with_state(Arc::clone(handlers))
         .layer(cors::layer())
+}
+
+/// The routes of what a listener shows only if the configuration says so.
+fn pages(gate: &Arc<Gate>) -> Router<Arc<Handlers>> {
+    let gates = [(); 3].map(|()| Arc::clone(gate));
+    let [metrics, page, events] = gates;
+    let metrics = async move |State(handlers): State<Arc<Handlers>>,
+                              Extension(context): Extension<RequestContext>| {
+        handlers.scrape(&metrics, &context)
+    };
+    let page = async move |State(handlers): State<Arc<Handlers>>,
+                           Extension(context): Extension<RequestContext>,
+                           headers: HeaderMap| { handlers.show(&page, &context, &headers) };
+    let events =
+        async move |State(handlers): State<Arc<Handlers>>,
+                    Extension(context): Extension<RequestContext>,
+                    headers: HeaderMap| { handlers.follow(&events, &context, &headers).await };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/status", get(page))
+        .route("/status/events", get(events))
 }
 
 /// `GET /`.
@@ -311,9 +332,10 @@ async fn unknown(
     nowhere::unknown((&method, &uri), &headers, handlers.serves_events())
 }
 
-/// Whether a request came by way of a proxy, which may have it from another machine.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
+/// Whether a request comes from this machine, and by way of no proxy, which may have it from another one.
+fn is_from_here(context: &RequestContext, headers: &HeaderMap) -> bool {
+    let by_proxy = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    context.is_local() && !by_proxy.iter().any(|name| headers.contains_key(*name))
 }
 
 /// `POST /mcp`, which [`Front::answer`] has answered before; a route of its own, so that `Allow` names the method.

@@ -72,6 +72,13 @@ impl ClientMeta {
         capabilities.is_some_and(|has| QUESTIONS.iter().any(|(_, capability)| has.get(capability).is_some()))
     }
 
+    /// Name and version that it gives, if it does.
+    pub(crate) fn software(&self) -> Option<String> {
+        let name = member_str(&self.info, "name")?;
+        let version = member_str(&self.info, "version").unwrap_or_default();
+        Some(format!("{name} {version}").trim().to_owned())
+    }
+
     /// What it says of the extensions that it has; `None` if it has none.
     pub(crate) fn extensions(&self) -> Option<&str> {
         // Most have none, which is asked for each call.

@@ -12,8 +12,10 @@
 //! | `subscribe`, `forward` | what servers are told of subscriptions, and what they tell the session |
 //! | `journal` | where it is saved: [`crate::handover::Session`] is what |
 //! | `peer` | the way to the process before or after this one |
+//! | `attendance` | who has sessions, for people |
 //! | `store` | all sessions: their begin, end and return |
 
+mod attendance;
 mod calls;
 mod channel;
 mod connections;
@@ -33,6 +35,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attendance::Attendance;
 pub(crate) use channel::{Channel, Place};
 pub(crate) use peer::PeerLink;
 pub(crate) use replay::{EventId, Log, StreamId};

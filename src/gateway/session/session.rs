@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fieldwork::Fieldwork;
 use parking_lot::Mutex;
@@ -81,6 +81,8 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     /// Tasks that it has begun.
     tasks: OwnTasks,
+    /// When it began, perhaps in another process.
+    began: SystemTime,
     /// When it was last used.
     used: Mutex<Instant>,
     /// Streams and answers that the client waits for.
@@ -169,6 +171,7 @@ impl Session {
             calls: CallsInFlight::default(),
             subscriptions: Subscriptions::default(),
             tasks: OwnTasks::default(),
+            began: SystemTime::now(),
             used: Mutex::new(Instant::now()),
             streams: AtomicUsize::new(0),
             attended: OnceLock::new(),
@@ -237,8 +240,9 @@ impl Session {
         let meta = ClientMeta { info: saved.info, capabilities: saved.capabilities };
         let client = ClientIdentity { meta, version: saved.version };
         let (session, opened) = Self::new((saved.id, saved.address), place, client);
+        let began = saved.began.unwrap_or(session.began);
         // That is not told to other processes, nor written to files.
-        let session = Self { whose: Whose::default(), ..session };
+        let session = Self { began, whose: Whose::default(), ..session };
         let session = if saved.events { session.over_events() } else { session };
         session.connections.set_log_level(saved.log_level);
         // What its client has said in the meantime may have gone to the other process.
@@ -278,7 +282,13 @@ impl Session {
             last_told: self.outbox.last(),
             streams,
             events: self.channel.is_some(),
+            began: Some(self.began),
         }
+    }
+
+    /// How long it has been there, also in processes before this one.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed().unwrap_or_default()
     }
 
     /// Bytes that it keeps for a client that may come back.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::attendance::Attendance;
 use super::connections::Opened;
 use super::journal::{JournalFile, SessionJournal};
 use super::peer::PeerLink;
@@ -30,6 +31,7 @@ use crate::gateway::error::Fault;
 use crate::gateway::memory::{self, Held};
 use crate::gateway::person::Person;
 use crate::gateway::relay::{ClientMeta, Message};
+use crate::gateway::telemetry::Ledger;
 use crate::gateway::upstream::{ClientIdentity, Upstream};
 use crate::handover::{Message as Told, Session as SavedSession};
 
@@ -45,6 +47,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const WEIGHT_OF_EACH: usize = 8 << 10;
 /// The same, however few sessions there may be.
 const LEAST_WEIGHT: usize = 1 << 20;
+/// As many sessions of a client are looked at for what it says to be.
+const TOLD: usize = 4;
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +93,8 @@ pub(crate) struct SessionStore {
     changes: Changes,
     /// What is logged about clients.
     log_limit: Arc<ClientLogLimit>,
+    /// Where ends are counted.
+    ledger: Arc<Ledger>,
 }
 
 /// The sessions that are open.
@@ -241,10 +247,10 @@ impl SessionStore {
         routing: Arc<RoutingHandle>,
         peer: Arc<PeerLink>,
         changes: Changes,
-        log_limit: Arc<ClientLogLimit>,
+        (log_limit, ledger): (Arc<ClientLogLimit>, Arc<Ledger>),
     ) -> Self {
         let (sessions, journal) = (Mutex::default(), OnceLock::new());
-        Self { sessions, journal, peer, routing, changes, log_limit }
+        Self { sessions, journal, peer, routing, changes, log_limit, ledger }
     }
 
     /// Remembers sessions in a file from now on, which must be this process's alone; with `revive`, those that the file
@@ -336,6 +342,7 @@ impl SessionStore {
                 let (session, client) = (silent.label(), silent.client_key());
                 tracing::info!(session, %client, "the session is ended to make room: its client has most of them");
             }
+            self.ledger.session_ended(silent.age());
             self.forget(&silent);
             tokio::spawn(async move { end(&silent).await });
         }
@@ -503,11 +510,24 @@ impl SessionStore {
 
     /// Ends a session.
     pub(crate) async fn end(&self, id: &str) {
-        let session = self.sessions.lock().remove(id);
-        if let Some(session) = session {
-            self.forget(&session);
+        if let Some(session) = self.take(id) {
+            self.ledger.session_ended(session.age());
             end(&session).await;
         }
+    }
+
+    /// Ends what is here of a session, which the other process has ended and counted.
+    pub(crate) async fn end_here(&self, id: &str) {
+        if let Some(session) = self.take(id) {
+            end(&session).await;
+        }
+    }
+
+    /// Takes a session out.
+    fn take(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.sessions.lock().remove(id)?;
+        self.forget(&session);
+        Some(session)
     }
 
     /// Ends all sessions of a client that may not use the gateway any more, and with `people` those of the people of that entry.
@@ -539,6 +559,23 @@ impl SessionStore {
             self.leave(upstream).await;
         });
         join_all(ends).await;
+    }
+
+    /// Who has sessions: so many clients at most, those with most of them first.
+    pub(crate) fn attendance(&self, most: usize) -> Vec<Attendance> {
+        let sessions = self.sessions.lock();
+        let mut all: Vec<_> = sessions.by_client.iter().collect();
+        all.sort_by_key(|(client, theirs)| (Reverse(theirs.ids.len()), *client));
+        all.truncate(most);
+        let attendance = all.into_iter().map(|(client, theirs)| {
+            let some = theirs.ids.iter().take(TOLD).filter_map(|id| sessions.by_id.get(id));
+            let mut software: Vec<_> =
+                some.filter_map(|session| session.connections().client().meta.software()).collect();
+            software.sort();
+            software.dedup();
+            Attendance::new(client.to_string(), theirs.ids.len(), software)
+        });
+        attendance.collect()
     }
 
     /// The number of sessions.

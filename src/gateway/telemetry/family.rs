@@ -68,6 +68,12 @@ impl<const N: usize, V: Default> Family<N, V> {
         member.map_or(&self.rest.value, |member| &member.value)
     }
 
+    /// The labels at a place, if they are told apart.
+    pub(crate) fn labels(&self, place: Place) -> Option<[&str; N]> {
+        let member = self.places.get(place.0).and_then(OnceLock::get)?;
+        Some(member.labels.each_ref().map(|label| &**label))
+    }
+
     /// The place of these labels, which get one if they `may`; else that of the rest.
     pub(crate) fn place(&self, labels: [&str; N], may: impl FnOnce() -> bool) -> Place {
         let mut at = match self.look(labels) {

@@ -1,13 +1,17 @@
 //! All numbers about requests; what is refused, and where that is told.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fieldwork::Fieldwork;
 
-use super::family::Family;
-use super::histogram::Histogram;
+use super::family::{Family, Place};
+use super::histogram::{Counted, Histogram};
 use super::origin::Origin;
 use super::reason::Reason;
+use super::recent::{Failure, Recent};
+use super::samples::Samples;
 use crate::audit::{Event, Record};
 use crate::config::{Access, Log};
 use crate::gateway::client::ClientName;
@@ -39,8 +43,14 @@ pub(crate) struct Ledger {
     /// How long upstreams have taken, by method, upstream and error.
     #[field(get, vis = "pub(crate)")]
     asked: Family<3, Histogram>,
+    /// How long sessions were there.
+    sessions: Histogram,
     /// Ends of upstreams, by upstream and reason.
     exits: Family<2, AtomicU64>,
+    /// How long calls have taken lately.
+    samples: Samples,
+    /// What has failed last.
+    recent: Recent,
     /// Which requests have a record in the log.
     access: AtomicU8,
     /// Whether the audit has digests of arguments.
@@ -57,7 +67,10 @@ impl Ledger {
             calls: Family::new(tools),
             served: Family::new(OPERATIONS),
             asked: Family::new(OPERATIONS),
+            sessions: Histogram::default(),
             exits: Family::new(EXITS),
+            samples: Samples::default(),
+            recent: Recent::default(),
             access: AtomicU8::new(0),
             digests: AtomicBool::new(false),
         };
@@ -119,6 +132,8 @@ impl Ledger {
         (client, endpoint): (Option<&ClientName>, Option<&str>),
     ) {
         self.count_refusal(reason);
+        let whose = (origin.request(), client);
+        self.recent.refused(Failure::now(whose, (None, None), ("refused", Some(reason.text()))));
         Record {
             event: Event::Refusal,
             client: client.map(ClientName::entry),
@@ -135,9 +150,63 @@ impl Ledger {
         .write();
     }
 
+    /// Counts a session that has ended after so long.
+    pub(in crate::gateway) fn session_ended(&self, lasted: Duration) {
+        self.sessions.observe(lasted);
+    }
+
     /// Counts the end of an upstream.
     pub(crate) fn ended(&self, upstream: &str, reason: &str) {
         self.exits.get([upstream, reason]).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has failed last.
+    pub(crate) const fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Remembers a request of a client of this name that has failed so.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, text: &str) {
+        let (request, client) = (crate::request_id::RequestId::made(), ClientName::new(text));
+        let place = self.calls.place([text, text], || true);
+        let what = (Some("tools/call"), Some(place));
+        self.recent.failed(Failure::now((&request, Some(&client)), what, ("error", Some(text))));
+    }
+
+    /// Looks at how long calls have taken since the last time.
+    pub(in crate::gateway) fn sample(&self) {
+        self.samples.look(&self.asked);
+    }
+
+    /// What was counted between the last looks, by upstream, the latest last.
+    pub(crate) fn lately(&self) -> HashMap<Box<str>, Vec<Counted>> {
+        self.samples.lately(&self.asked)
+    }
+
+    /// The upstream and the tool that are counted at a place, if they are told apart.
+    pub(crate) fn tool_at(&self, place: Place) -> Option<[&str; 2]> {
+        self.calls.labels(place)
+    }
+
+    /// Calls of tools by upstream, and how many of them have failed.
+    pub(crate) fn calls_by_upstream(&self) -> HashMap<&str, (u64, u64)> {
+        let mut all = HashMap::<&str, (u64, u64)>::new();
+        for ([upstream, _], numbers) in self.calls.all() {
+            let sum = all.entry(upstream).or_default();
+            for (outcome, number) in OUTCOMES.into_iter().zip(numbers) {
+                let number = number.load(Ordering::Relaxed);
+                sum.0 += number;
+                sum.1 += if matches!(outcome, "tool_error" | "error" | "timeout") { number } else { 0 };
+            }
+        }
+        all
+    }
+
+    /// Refusals by reason, of those that there were.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let numbers = self.refused.iter().map(|number| number.load(Ordering::Relaxed));
+        Reason::ALL.into_iter().map(Reason::text).zip(numbers).filter(|(_, number)| *number > 0)
     }
 
     /// All numbers, for `/metrics`.
@@ -166,6 +235,11 @@ impl Ledger {
             times(
                 ("mcp_client_operation_duration_seconds", "How long upstreams have taken to answer"),
                 (&self.asked, "mcpeg_upstream"),
+            ),
+            Metric::histograms(
+                "mcp_server_session_duration_seconds",
+                "How long sessions of clients were there",
+                [(Labels::new(), self.sessions.snapshot())],
             ),
         ]
     }

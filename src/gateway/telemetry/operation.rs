@@ -14,6 +14,7 @@ use super::family::Place;
 use super::ledger::{Ledger, OUTCOMES};
 use super::origin::{Origin, Proof};
 use super::reason::Reason;
+use super::recent::Failure;
 use crate::audit::{self, Event, Record};
 use crate::config::UpstreamName;
 use crate::gateway::access::Slot;
@@ -69,6 +70,8 @@ pub(crate) struct Operation {
     way: OnceLock<Way>,
     /// What came of it; nothing is told of where it goes on for another process, which tells it.
     verdict: OnceLock<Verdict>,
+    /// Why it has failed, in words.
+    why: OnceLock<Box<str>>,
 }
 
 /// What a call of a tool says.
@@ -207,6 +210,7 @@ impl Operation {
             place: OnceLock::new(),
             way: OnceLock::new(),
             verdict: OnceLock::new(),
+            why: OnceLock::new(),
         })
     }
 
@@ -256,16 +260,36 @@ impl Operation {
 
     /// Notes that this came of it.
     pub(crate) fn failed(&self, fault: &Fault) {
-        self.ended(fault.into());
+        if self.verdict.set(fault.into()).is_ok() {
+            let _ = self.why.set(fault.message.as_str().into());
+        }
     }
 
     /// Notes what came of it, if the message is its answer.
     pub(crate) fn told(&self, message: &Message) {
-        if let Message::Response(Response { outcome, .. }) = message
-            && self.verdict.get().is_none()
-        {
+        let Message::Response(Response { outcome, .. }) = message else { return };
+        if self.verdict.get().is_none() {
             self.ended(Verdict::of(outcome, self.is_call));
         }
+        if let Outcome::Error(error) = outcome
+            && let Some(message) = member(error, "message").and_then(text)
+        {
+            let _ = self.why.set(message.into());
+        }
+    }
+
+    /// Remembers what went wrong, if anything did.
+    fn remember(&self, verdict: Verdict) {
+        let reason = match verdict {
+            Verdict::Ok | Verdict::Cancelled => return,
+            Verdict::Refused(reason) => Some(reason.text()),
+            _ => self.why.get().map(|why| &**why),
+        };
+        let whose = (self.origin.request(), self.endpoint.client());
+        let what = (self.method, self.place.get().copied());
+        let failure = Failure::now(whose, what, (verdict.text(), reason));
+        let recent = self.ledger.recent();
+        if matches!(verdict, Verdict::Refused(_)) { recent.refused(failure) } else { recent.failed(failure) }
     }
 
     /// Counts a call.
@@ -326,12 +350,14 @@ impl Drop for Operation {
             // A notification or an answer is told of only if it was refused.
             if let Some(verdict @ Verdict::Refused(reason)) = verdict {
                 self.ledger.count_refusal(reason);
+                self.remember(verdict);
                 self.audit(Event::Refusal, verdict);
                 self.log(verdict);
             }
             return;
         };
         let verdict = verdict.unwrap_or(Verdict::Cancelled);
+        self.remember(verdict);
         let endpoint = self.endpoint.name().unwrap_or_default();
         self.ledger.served().get([method, endpoint, verdict.error_type()]).observe(self.began.elapsed());
         if let Verdict::Refused(reason) = verdict {

@@ -101,6 +101,10 @@ pub(super) fn reason(path: &Path, layout: &Layout) -> &'static str {
             "the default has changed; yours stays, compare them when you like"
         }
         path if path.to_string_lossy().contains("/man/") => "the manual",
+        path if path.ends_with("prometheus/mcpeg.rules.yml") => {
+            "alerts, to be copied to where Prometheus reads them"
+        }
+        path if path.ends_with("grafana/mcpeg.json") => "a dashboard that Grafana can import",
         _ => "completion with TAB in your shell",
     }
 }

@@ -112,6 +112,11 @@ impl Lines {
         next
     }
 
+    /// How many requests wait here.
+    fn waiting(&self) -> usize {
+        self.again.iter().chain(&self.new).filter(|waiting| !waiting.is_closed()).count()
+    }
+
     /// Gives a permit to the next request that waits here; whether there is one.
     fn give(&mut self, limit: &Arc<ConcurrencyLimit>) -> bool {
         while let Some(next) = self.again.pop_front().or_else(|| self.new.pop_front()) {
@@ -181,12 +186,15 @@ impl ConcurrencyLimit {
         Err(Fault::upstream(name, reason).unprocessed().refusal(Reason::Busy))
     }
 
+    /// How many requests wait for a permit in this process.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lines.lock().waiting()
+    }
+
     /// Has the process at the end of the way give the permits from now on.
     pub(crate) fn share(&self, giver: LimitSender) {
         let mut lines = self.lines.lock();
-        let waiting = lines.again.iter().chain(&lines.new).filter(|waiting| !waiting.is_closed());
-        let wanted = waiting.count();
-        giver.send(LimitMessage::Held { used: lines.used, wanted });
+        giver.send(LimitMessage::Held { used: lines.used, wanted: lines.waiting() });
         lines.giver = Some(giver);
     }
 
@@ -277,7 +285,9 @@ mod tests {
         assert!(futures_util::poll!(new.as_mut()).is_pending());
         // It was admitted before: a full queue is nothing to it.
         assert!(futures_util::poll!(again.as_mut()).is_pending());
+        assert_eq!(limit.waiting(), 3);
         drop(gives_up);
+        assert_eq!(limit.waiting(), 2);
         drop(permit);
         assert!(futures_util::poll!(new.as_mut()).is_pending());
         drop(again.await.unwrap());

@@ -235,6 +235,9 @@ impl SpawnSpec<'_> {
         if let Some(dir) = missing {
             return format!("its `working_dir` `{}` is no directory", dir.display());
         }
+        if self.user.is_some_and(|user| sys::user::find(user).is_none()) {
+            return error.to_string();
+        }
         if let Some(user) = self.user.filter(|_| error.raw_os_error() == Some(EPERM)) {
             return format!("only a gateway that runs as root can start it as `user` `{user}`: {error}");
         }

@@ -3,6 +3,7 @@
 use super::failures::Failures;
 use crate::config::Transport;
 use crate::gateway::error::Fault;
+use crate::gateway::mend::mend;
 use crate::gateway::status::{Audience, UpstreamState, UpstreamStatus};
 use crate::gateway::upstream::http::credential::Trouble;
 use crate::gateway::upstream::link::connection::Link;
@@ -26,6 +27,9 @@ impl Report<'_> {
         let fault = self.trouble();
         let child = self.failures.child();
         let last_line = child.as_ref().filter(|_| audience != Audience::Downstream);
+        let last_lines = child.as_ref().map(|child| child.lines()).unwrap_or_default();
+        // By all that is known, also for those who are not told it: what mends it names nothing from inside.
+        let whole = fault.as_ref().map(|fault| told(fault, child.as_deref()));
         UpstreamStatus {
             name: self.connector.name().to_string(),
             transport: self.transport().to_owned(),
@@ -34,14 +38,15 @@ impl Report<'_> {
             pid: link.and_then(Link::pid),
             restarts: self.failures.restarts(),
             last_error: fault.as_ref().map(|fault| match audience {
-                Audience::Operator => told(fault, child.as_deref()),
+                Audience::Operator => whole.clone().unwrap_or_default(),
                 Audience::Local | Audience::Downstream => fault.message.clone(),
             }),
+            mend: mend(whole.as_deref(), &last_lines).map(str::to_owned),
             exit_code: child.as_ref().and_then(|child| child.how()?.code()),
             exit_signal: child.as_ref().and_then(|child| child.how()?.signal()),
             last_line: last_line.and_then(|child| child.line()),
             last_lines: match audience {
-                Audience::Operator => child.map(|child| child.lines()).unwrap_or_default(),
+                Audience::Operator => last_lines,
                 Audience::Local | Audience::Downstream => Vec::new(),
             },
             warnings: self

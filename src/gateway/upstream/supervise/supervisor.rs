@@ -380,6 +380,11 @@ impl Upstream {
         Some((server_key(self.settings()), self.limit.as_ref()?))
     }
 
+    /// How many requests wait for a permit.
+    pub(crate) fn waiting(&self) -> usize {
+        self.limit.as_ref().map_or(0, |limit| limit.waiting())
+    }
+
     /// Lets as many requests through from now on as its settings say.
     pub(crate) fn resize_limit(&self) {
         let settings = self.settings();
