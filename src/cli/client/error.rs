@@ -42,7 +42,7 @@ pub(in crate::cli) enum Error {
     },
     /// The server cannot be used, and what mends that, if it is known.
     #[error("{0}")]
-    Unusable(String, Option<&'static str>),
+    Unusable(String, Option<String>),
     /// The connection broke.
     #[error("the gateway has not answered")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -147,7 +147,7 @@ impl ToExit for Error {
                 Some("a gateway of another version; `mcpeg restart` has this one take its place".to_owned())
             }
             Self::Usage { hint, .. } => Some(hint.clone()),
-            Self::Unusable(_, mend) => mend.map(str::to_owned),
+            Self::Unusable(_, mend) => mend.clone(),
             Self::TimeOut(_) => Some("--timeout TIME has it wait for longer".to_owned()),
             Self::Refused(refusal) if refusal.is_of_upstream() => {
                 let name = refusal.data["upstream"].as_str()?;

@@ -40,7 +40,7 @@ use self::progress::Progress;
 use self::schema::Properties;
 use self::show::Shown;
 use super::definition::{AskedArgs, CallArgs, PingArgs, PromptArgs, ReadArgs, ToolsArgs};
-use super::{explain, report};
+use super::report;
 use crate::control::{self, CLIENT_LIMIT, Request};
 use crate::daemon::RunPaths;
 use crate::daemon::locate::{self, State};
@@ -473,7 +473,8 @@ impl Asked {
 fn unusable(upstream: &Value) -> Error {
     let state = upstream["state"].as_str().unwrap_or("unknown");
     let error = upstream["last_error"].as_str().map_or_else(|| format!("it is {state}"), str::to_owned);
-    Error::Unusable(error.replace(&format!("upstream `{SERVER}`"), "the server"), explain::mend(upstream))
+    let mend = upstream["mend"].as_str().map(str::to_owned);
+    Error::Unusable(error.replace(&format!("upstream `{SERVER}`"), "the server"), mend)
 }
 
 /// The control socket of the running gateway.
