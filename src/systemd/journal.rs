@@ -10,8 +10,7 @@ use crate::program;
 use crate::sys::process;
 
 /// Whether standard error goes to the journal.
-#[must_use]
-pub fn has_stderr() -> bool {
+pub(crate) fn has_stderr() -> bool {
     env::var_os("JOURNAL_STREAM").is_some_and(|stream| stderr_is(&stream))
 }
 
@@ -34,8 +33,7 @@ fn option(unit: &Unit) -> &'static str {
 }
 
 /// The command that shows all that the unit has written.
-#[must_use]
-pub fn line(unit: &Unit) -> String {
+pub(crate) fn line(unit: &Unit) -> String {
     format!("journalctl {} {}", option(unit), unit.name())
 }
 
@@ -58,8 +56,7 @@ pub fn read(unit: &Unit, more: &[&str]) -> Result<(Child, ChildStdout), program:
 }
 
 /// The last lines that it has written; none if nobody can tell.
-#[must_use]
-pub fn tail(unit: &Unit, lines: u32) -> Vec<String> {
+pub(crate) fn tail(unit: &Unit, lines: u32) -> Vec<String> {
     let lines = format!("--lines={lines}");
     let arguments = [option(unit), unit.name(), &lines, "--no-pager", "--output=cat", "--quiet"];
     let journal = program::run("journalctl", &arguments).unwrap_or_default();
