@@ -17,7 +17,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A token that a client has shown, and that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// The token.
     token: Secret,
     /// Who has made it.
@@ -29,25 +29,25 @@ pub struct Subject {
 impl Subject {
     /// A token of this issuer, which is good until then.
     #[must_use]
-    pub const fn new(token: Secret, issuer: String, until: u64) -> Self {
+    pub(crate) const fn new(token: Secret, issuer: String, until: u64) -> Self {
         Self { token, issuer, until }
     }
 
     /// Who has made it.
     #[must_use]
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.issuer
     }
 
     /// For how many seconds it is still good.
     #[must_use]
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.until.saturating_sub(seconds_now())
     }
 
     /// Whether it is good for longer than another one.
     #[must_use]
-    pub const fn outlives(&self, other: &Self) -> bool {
+    pub(crate) const fn outlives(&self, other: &Self) -> bool {
         self.until > other.until
     }
 }
@@ -56,7 +56,7 @@ impl Subject {
 ///
 /// # Errors
 /// When the server cannot be reached, or refuses.
-pub async fn exchange(web: &Web, url: &str, oauth: &OAuth, subject: &Subject) -> Result<Login, Error> {
+pub(crate) async fn exchange(web: &Web, url: &str, oauth: &OAuth, subject: &Subject) -> Result<Login, Error> {
     let authority = discover(web, url, oauth, None).await?;
     let client = identify(web, &authority, oauth, None).await?;
     let scope = authority.scope();
