@@ -44,7 +44,7 @@ pub(crate) fn line(unit: &Unit) -> String {
 ///
 /// # Panics
 /// Never: its output is a pipe.
-pub fn read(unit: &Unit, more: &[&str]) -> Result<(Child, ChildStdout), program::Error> {
+pub(crate) fn read(unit: &Unit, more: &[&str]) -> Result<(Child, ChildStdout), program::Error> {
     let path = program::find("journalctl").ok_or(program::Error::Missing("journalctl"))?;
     let arguments = [&[option(unit), unit.name(), "--no-pager", "--output=json", "--quiet"], more].concat();
     let mut command = program::command(&path, &arguments);
