@@ -61,6 +61,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
             [CompletionResult]::new('prompt', 'prompt', [CompletionResultType]::ParameterValue, 'Get a prompt')
             [CompletionResult]::new('ping', 'ping', [CompletionResultType]::ParameterValue, 'Tell how fast the gateway or a server answers')
+            [CompletionResult]::new('upstream', 'upstream', [CompletionResultType]::ParameterValue, 'List, add, remove and try upstreams')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Show the log, or what an upstream has written to standard error')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell whether the gateway runs, and how it is')
             [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Serve in the background; return when the gateway serves')
             [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Drain the running gateway and stop it')
@@ -316,6 +318,106 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
+        'mcpeg;upstream' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which upstreams there are, where they are configured, and how they are')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Add an upstream, and tell what became of it')
+            [CompletionResult]::new('remove', 'remove', [CompletionResultType]::ParameterValue, 'Show what is configured of an upstream, and remove it')
+            [CompletionResult]::new('test', 'test', [CompletionResultType]::ParameterValue, 'Connect to an upstream and list its tools, or tell why that cannot be done')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;upstream;list' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'mcpeg;upstream;add' {
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'It is the MCP server at this address')
+            [CompletionResult]::new('--header', '--header', [CompletionResultType]::ParameterName, 'Send this header with each request, "NAME: VALUE"; may be repeated. Secrets are references')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Give the program this variable, NAME=VALUE; may be repeated. Secrets are references')
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Set this key of its table, KEY=VALUE, where the value is TOML or plain text; may be repeated')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'It is this program; every word that follows is its own')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be written, and write nothing')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;upstream;remove' {
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask for confirmation')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Show what would go, and change nothing')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;upstream;test' {
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'Try the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'Send the token in this file')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long it may take (default: a minute)')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Start this MCP server and try it; every word that follows is its own. It has the environment of the caller')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mcpeg;upstream;help' {
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which upstreams there are, where they are configured, and how they are')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Add an upstream, and tell what became of it')
+            [CompletionResult]::new('remove', 'remove', [CompletionResultType]::ParameterValue, 'Show what is configured of an upstream, and remove it')
+            [CompletionResult]::new('test', 'test', [CompletionResultType]::ParameterValue, 'Connect to an upstream and list its tools, or tell why that cannot be done')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'mcpeg;upstream;help;list' {
+            break
+        }
+        'mcpeg;upstream;help;add' {
+            break
+        }
+        'mcpeg;upstream;help;remove' {
+            break
+        }
+        'mcpeg;upstream;help;test' {
+            break
+        }
+        'mcpeg;upstream;help;help' {
+            break
+        }
+        'mcpeg;logs' {
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'How many of the last lines')
+            [CompletionResult]::new('--lines', '--lines', [CompletionResultType]::ParameterName, 'How many of the last lines')
+            [CompletionResult]::new('--pid-file', '--pid-file', [CompletionResultType]::ParameterName, 'The gateway with this pid file')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The gateway of this instance, as `mcpeg install --instance` has made it')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration of a gateway that does not run, which says by user as whom it will')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on with what is written, also in the next file after a rotation, until Ctrl-C')
+            [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on with what is written, also in the next file after a rotation, until Ctrl-C')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print the answer as JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'mcpeg;status' {
             [CompletionResult]::new('--upstream', '--upstream', [CompletionResultType]::ParameterName, 'With --status: tell of this upstream; may be repeated')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The configuration file')
@@ -433,6 +535,8 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Read a resource')
             [CompletionResult]::new('prompt', 'prompt', [CompletionResultType]::ParameterValue, 'Get a prompt')
             [CompletionResult]::new('ping', 'ping', [CompletionResultType]::ParameterValue, 'Tell how fast the gateway or a server answers')
+            [CompletionResult]::new('upstream', 'upstream', [CompletionResultType]::ParameterValue, 'List, add, remove and try upstreams')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Show the log, or what an upstream has written to standard error')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell whether the gateway runs, and how it is')
             [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Serve in the background; return when the gateway serves')
             [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Drain the running gateway and stop it')
@@ -497,6 +601,28 @@ Register-ArgumentCompleter -Native -CommandName 'mcpeg' -ScriptBlock {
             break
         }
         'mcpeg;help;ping' {
+            break
+        }
+        'mcpeg;help;upstream' {
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'Tell which upstreams there are, where they are configured, and how they are')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Add an upstream, and tell what became of it')
+            [CompletionResult]::new('remove', 'remove', [CompletionResultType]::ParameterValue, 'Show what is configured of an upstream, and remove it')
+            [CompletionResult]::new('test', 'test', [CompletionResultType]::ParameterValue, 'Connect to an upstream and list its tools, or tell why that cannot be done')
+            break
+        }
+        'mcpeg;help;upstream;list' {
+            break
+        }
+        'mcpeg;help;upstream;add' {
+            break
+        }
+        'mcpeg;help;upstream;remove' {
+            break
+        }
+        'mcpeg;help;upstream;test' {
+            break
+        }
+        'mcpeg;help;logs' {
             break
         }
         'mcpeg;help;status' {

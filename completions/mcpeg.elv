@@ -58,6 +58,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand read 'Read a resource'
             cand prompt 'Get a prompt'
             cand ping 'Tell how fast the gateway or a server answers'
+            cand upstream 'List, add, remove and try upstreams'
+            cand logs 'Show the log, or what an upstream has written to standard error'
             cand status 'Tell whether the gateway runs, and how it is'
             cand start 'Serve in the background; return when the gateway serves'
             cand stop 'Drain the running gateway and stop it'
@@ -286,6 +288,94 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand -h 'Print help'
             cand --help 'Print help'
         }
+        &'mcpeg;upstream'= {
+            cand -h 'Print help'
+            cand --help 'Print help'
+            cand list 'Tell which upstreams there are, where they are configured, and how they are'
+            cand add 'Add an upstream, and tell what became of it'
+            cand remove 'Show what is configured of an upstream, and remove it'
+            cand test 'Connect to an upstream and list its tools, or tell why that cannot be done'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;upstream;list'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
+        &'mcpeg;upstream;add'= {
+            cand --url 'It is the MCP server at this address'
+            cand --header 'Send this header with each request, "NAME: VALUE"; may be repeated. Secrets are references'
+            cand --env 'Give the program this variable, NAME=VALUE; may be repeated. Secrets are references'
+            cand --set 'Set this key of its table, KEY=VALUE, where the value is TOML or plain text; may be repeated'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --command 'It is this program; every word that follows is its own'
+            cand --dry-run 'Print what would be written, and write nothing'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;upstream;remove'= {
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand -y 'Do not ask for confirmation'
+            cand --yes 'Do not ask for confirmation'
+            cand --dry-run 'Show what would go, and change nothing'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;upstream;test'= {
+            cand --url 'Try the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file'
+            cand --token-file 'Send the token in this file'
+            cand --timeout 'How long it may take (default: a minute)'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --command 'Start this MCP server and try it; every word that follows is its own. It has the environment of the caller'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'mcpeg;upstream;help'= {
+            cand list 'Tell which upstreams there are, where they are configured, and how they are'
+            cand add 'Add an upstream, and tell what became of it'
+            cand remove 'Show what is configured of an upstream, and remove it'
+            cand test 'Connect to an upstream and list its tools, or tell why that cannot be done'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'mcpeg;upstream;help;list'= {
+        }
+        &'mcpeg;upstream;help;add'= {
+        }
+        &'mcpeg;upstream;help;remove'= {
+        }
+        &'mcpeg;upstream;help;test'= {
+        }
+        &'mcpeg;upstream;help;help'= {
+        }
+        &'mcpeg;logs'= {
+            cand -n 'How many of the last lines'
+            cand --lines 'How many of the last lines'
+            cand --pid-file 'The gateway with this pid file'
+            cand --instance 'The gateway of this instance, as `mcpeg install --instance` has made it'
+            cand -c 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand --config 'The configuration of a gateway that does not run, which says by user as whom it will'
+            cand -f 'Go on with what is written, also in the next file after a rotation, until Ctrl-C'
+            cand --follow 'Go on with what is written, also in the next file after a rotation, until Ctrl-C'
+            cand --json 'Print the answer as JSON'
+            cand -h 'Print help'
+            cand --help 'Print help'
+        }
         &'mcpeg;status'= {
             cand --upstream 'With --status: tell of this upstream; may be repeated'
             cand -c 'The configuration file'
@@ -396,6 +486,8 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
             cand read 'Read a resource'
             cand prompt 'Get a prompt'
             cand ping 'Tell how fast the gateway or a server answers'
+            cand upstream 'List, add, remove and try upstreams'
+            cand logs 'Show the log, or what an upstream has written to standard error'
             cand status 'Tell whether the gateway runs, and how it is'
             cand start 'Serve in the background; return when the gateway serves'
             cand stop 'Drain the running gateway and stop it'
@@ -443,6 +535,22 @@ set edit:completion:arg-completer[mcpeg] = {|@words|
         &'mcpeg;help;prompt'= {
         }
         &'mcpeg;help;ping'= {
+        }
+        &'mcpeg;help;upstream'= {
+            cand list 'Tell which upstreams there are, where they are configured, and how they are'
+            cand add 'Add an upstream, and tell what became of it'
+            cand remove 'Show what is configured of an upstream, and remove it'
+            cand test 'Connect to an upstream and list its tools, or tell why that cannot be done'
+        }
+        &'mcpeg;help;upstream;list'= {
+        }
+        &'mcpeg;help;upstream;add'= {
+        }
+        &'mcpeg;help;upstream;remove'= {
+        }
+        &'mcpeg;help;upstream;test'= {
+        }
+        &'mcpeg;help;logs'= {
         }
         &'mcpeg;help;status'= {
         }

@@ -90,7 +90,7 @@ fn complete<'a>(before: &[String], current: &'a str) -> (Answer, Option<&'a str>
     let (_, inner) = innermost(&cli, &given);
     let path = |given: &ArgMatches, id| given.try_get_one::<PathBuf>(id).ok().flatten().cloned();
     let known = Known {
-        config: path(&given, "config"),
+        config: path(inner, "config").or_else(|| path(&given, "config")),
         pid_file: path(inner, "pid_file"),
         has_words: inner.try_get_many::<String>("words").is_ok_and(|words| words.is_some()),
     };
@@ -155,11 +155,9 @@ fn with_value(argument: Arg, command: &str, known: &Known) -> Arg {
         ("instance", _) => {
             argument.add(ArgValueCandidates::new(|| candidates(instances(OsStr::new(INSTANCES)))))
         }
-        ("name", _) if command == "explain" => argument.add(ArgValueCandidates::new(move || {
-            candidates(config::upstream_names(known.config.as_deref()))
-        })),
         ("upstream", _) => argument.add(ArgValueCandidates::new(move || {
-            candidates(config::upstream_names(known.config.as_deref()))
+            let all = config::upstream_files(known.config.as_deref());
+            candidates(all.into_iter().map(|(name, _)| name))
         })),
         (_, ValueHint::Username) => argument.add(ArgValueCandidates::new(|| candidates(accounts()))),
         (_, ValueHint::FilePath) => {

@@ -268,6 +268,10 @@ pub enum Command {
     Prompt(PromptArgs),
     /// Tell how fast the gateway or a server answers.
     Ping(PingArgs),
+    /// List, add, remove and try upstreams.
+    Upstream(UpstreamArgs),
+    /// Show the log, or what an upstream has written to standard error.
+    Logs(LogsArgs),
     /// Write the files that packages and the repository ship.
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -608,6 +612,22 @@ pub struct TokenPlace {
     pub json: bool,
 }
 
+impl TokenPlace {
+    /// The pid file of the gateway that is named; `None` is the usual one.
+    #[must_use]
+    pub fn pid_file(&self) -> Option<PathBuf> {
+        let instance = self.instance.as_deref().map(|name| install::places_of(name)[1].clone());
+        instance.or_else(|| self.pid_file.clone())
+    }
+
+    /// The configuration of the gateway that is named; `None` is the usual one.
+    #[must_use]
+    pub fn configuration(&self) -> Option<PathBuf> {
+        let instance = self.instance.as_deref().map(|name| install::places_of(name)[0].clone());
+        instance.or_else(|| self.config.clone())
+    }
+}
+
 /// `mcpeg explain`.
 ///
 /// It tells the cause, what mends it, and what the upstream's command has written last to standard error. Exit codes: 0 if
@@ -619,7 +639,7 @@ pub struct TokenPlace {
 pub struct ExplainArgs {
     /// The upstream.
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub upstream: String,
     /// Of which gateway.
     #[command(flatten)]
     pub place: TokenPlace,
@@ -753,6 +773,156 @@ pub struct AskedArgs {
     /// Start this MCP server and ask it; every word that follows is its own. It has the environment of the caller.
     #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
     pub command: Vec<String>,
+}
+
+/// `mcpeg upstream`.
+///
+/// What is added or removed is a table [upstreams.NAME] of the configuration: a file of its own in conf.d, or a part of a file
+/// with others, whose comments stay. The whole configuration is checked before anything is written; a gateway that runs takes
+/// the change up at once, and if it refuses, the files are as before.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg upstream list                      what is configured, from where, and how it is
+  mcpeg upstream test --command npx -y @modelcontextprotocol/server-everything
+  sudo mcpeg upstream add time --command mcp-server-time --local-timezone UTC
+  sudo mcpeg upstream add docs --url https://mcp.example.org/mcp --header 'Authorization: Bearer ${env:DOCS_TOKEN}'
+  sudo mcpeg upstream remove time")]
+pub struct UpstreamArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub act: UpstreamAct,
+}
+
+/// What `mcpeg upstream` does.
+#[derive(Debug, Subcommand)]
+pub enum UpstreamAct {
+    /// Tell which upstreams there are, where they are configured, and how they are.
+    List {
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Add an upstream, and tell what became of it.
+    ///
+    /// Values are those of mcpeg.toml(5), with its references: ${env:NAME}, ${file:PATH}, ${credential:NAME}; $$ is a dollar sign. Exit
+    /// codes: 0 it can be used, or no gateway runs; 69 it was added and cannot be used, with the cause; 73 a file cannot be
+    /// written; 78 the configuration would not be valid, and nothing was changed.
+    #[command(after_help = "Examples:
+  mcpeg upstream add time --command mcp-server-time --local-timezone UTC
+  mcpeg upstream add files --env ROOT=/srv --set start=lazy --command ./server.py --verbose
+  mcpeg upstream add docs --url https://mcp.example.org/mcp --set oauth={}
+  mcpeg upstream add docs --url https://mcp.example.org/mcp --header 'Authorization: Bearer ${env:DOCS_TOKEN}'")]
+    Add(UpstreamAddArgs),
+    /// Show what is configured of an upstream, and remove it.
+    ///
+    /// The other upstreams of a file stay as they are, with their comments; a file that holds nothing else goes. Exit codes: 0;
+    /// 64 there is none of that name, or nobody could be asked; 78 the configuration would not be valid without it.
+    #[command(after_help = "Examples:
+  sudo mcpeg upstream remove time
+  sudo mcpeg upstream remove time --yes --json    the same without a question, for scripts")]
+    Remove {
+        /// The upstream, as in [upstreams.NAME].
+        #[arg(value_name = "NAME")]
+        upstream: String,
+        /// Do not ask for confirmation.
+        #[arg(long, short = 'y')]
+        yes: bool,
+        /// Show what would go, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Of which gateway.
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// Connect to an upstream and list its tools, or tell why that cannot be done.
+    ///
+    /// One that the running gateway has is asked through it, so that what is found is what clients find; others are started or
+    /// reached by this command. Exit codes: 0 it answers, 64 there is none of that name, 69 it cannot be used.
+    #[command(after_help = "Examples:
+  mcpeg upstream test time
+  mcpeg upstream test --url https://mcp.example.org/mcp --token-file token
+  mcpeg upstream test --command ./server.py --verbose")]
+    Test(UpstreamTestArgs),
+}
+
+/// `mcpeg upstream add`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("way").required(true).args(["url", "command"]))]
+pub struct UpstreamAddArgs {
+    /// The name, as in [upstreams.NAME].
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// It is the MCP server at this address.
+    #[arg(long, value_name = "URL", conflicts_with = "command", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// Send this header with each request, "NAME: VALUE"; may be repeated. Secrets are references.
+    #[arg(long, value_name = "HEADER", requires = "url")]
+    pub header: Vec<String>,
+    /// Give the program this variable, NAME=VALUE; may be repeated. Secrets are references.
+    #[arg(long, value_name = "VARIABLE", requires = "command")]
+    pub env: Vec<String>,
+    /// Set this key of its table, KEY=VALUE, where the value is TOML or plain text; may be repeated.
+    #[arg(long, value_name = "SETTING")]
+    pub set: Vec<String>,
+    /// Print what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
+    /// It is this program; every word that follows is its own.
+    #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
+    pub command: Vec<String>,
+}
+
+/// `mcpeg upstream test`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("way").required(true).args(["upstream", "url", "command"]))]
+pub struct UpstreamTestArgs {
+    /// The upstream, as in [upstreams.NAME].
+    #[arg(value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Try the MCP server at this address; a token for it is in MCPEG_TOKEN or --token-file.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// Send the token in this file.
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// How long it may take (default: a minute).
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
+    /// Start this MCP server and try it; every word that follows is its own. It has the environment of the caller.
+    #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
+    pub command: Vec<String>,
+}
+
+/// `mcpeg logs`.
+///
+/// Without a name it is the gateway's log: its log file, or the journal of its unit. Of an upstream it is what its command has
+/// written to standard error, and where that is a part of the log, what the gateway says of it, too. Exit codes: 0, 64 there is
+/// no upstream of that name, 69 nothing is kept, 77 you may not read it.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mcpeg logs                  the last lines of the log
+  mcpeg logs time -f          what `time` writes, as it comes
+  mcpeg logs --json -n 1000   for scripts: one JSON object a line
+  sudo mcpeg logs docs --lines 200")]
+pub struct LogsArgs {
+    /// The upstream, as in [upstreams.NAME].
+    #[arg(value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Go on with what is written, also in the next file after a rotation, until Ctrl-C.
+    #[arg(long, short = 'f')]
+    pub follow: bool,
+    /// How many of the last lines.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub lines: usize,
+    /// Of which gateway.
+    #[command(flatten)]
+    pub place: TokenPlace,
 }
 
 /// `mcpeg ownership`: for the scripts of packages.

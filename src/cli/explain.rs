@@ -2,7 +2,6 @@
 //!
 //! Both are the gateway's: it tells them in its status, with how a command has ended and what it has written last.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,7 +11,6 @@ use super::report;
 use crate::daemon::locate;
 use crate::daemon::{PathsError, RunPaths};
 use crate::exit::{Exit, ToExit};
-use crate::install;
 
 /// How long the gateway may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -39,13 +37,11 @@ pub(super) fn run(arguments: &ExplainArgs) -> Exit {
 /// Asks the gateway, and prints what it knows.
 fn explain(arguments: &ExplainArgs) -> Result<Exit, Error> {
     let place = &arguments.place;
-    let instance = place.instance.as_deref().map(|name| install::places_of(name)[1].clone());
-    let pid_file: Option<PathBuf> = instance.or_else(|| place.pid_file.clone());
-    let paths = RunPaths::resolve(pid_file.as_deref())?;
+    let paths = RunPaths::resolve(place.pid_file().as_deref())?;
     let status = locate::ask_status::<Value>(&paths, LIMIT).map_err(Error::Silent)?.value;
     let all = status["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
-    let upstream = all.iter().find(|one| one["name"] == arguments.name.as_str());
-    let upstream = upstream.ok_or_else(|| Error::Unknown(arguments.name.clone()))?;
+    let upstream = all.iter().find(|one| one["name"] == arguments.upstream.as_str());
+    let upstream = upstream.ok_or_else(|| Error::Unknown(arguments.upstream.clone()))?;
     let is_usable = matches!(upstream["state"].as_str(), Some("ready" | "degraded" | "idle"));
     let exit = if is_usable { Exit::Done } else { Exit::NotRunning };
     let mend = upstream["mend"].as_str();

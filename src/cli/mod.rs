@@ -10,10 +10,12 @@ mod control;
 pub mod definition;
 mod documents;
 mod explain;
+mod fragment;
 mod generate;
 mod import;
 mod install;
 mod login;
+mod logs;
 mod long_names;
 mod manual;
 mod ownership;
@@ -21,12 +23,14 @@ mod redirect;
 mod reload;
 pub mod report;
 mod rotate;
+mod site;
 mod state_place;
 mod status;
 mod terminal;
 mod token;
 mod tools;
 mod uninstall;
+mod upstream;
 mod verbs;
 
 use std::panic;
@@ -95,6 +99,8 @@ fn carry_out(cli: &Cli) -> Exit {
         Some(Command::Read(arguments)) => client::read(arguments),
         Some(Command::Prompt(arguments)) => client::prompt(arguments),
         Some(Command::Ping(arguments)) => client::ping(arguments),
+        Some(Command::Upstream(arguments)) => upstream::run(arguments),
+        Some(Command::Logs(arguments)) => logs::run(arguments),
         Some(Command::Ownership(arguments)) => ownership::run(arguments),
         Some(Command::Complete(arguments)) => complete::run(&arguments.words),
         Some(Command::Generate(arguments)) => generate::run(arguments),

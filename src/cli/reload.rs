@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     /// The run-time directory.
     #[error(transparent)]
     Paths(#[from] PathsError),
@@ -68,7 +68,7 @@ fn reload(common: &Common, json: bool) -> Result<Exit, Error> {
 }
 
 /// Asks the gateway who it is, which it answers at once unless it is busy, and then for a reload.
-fn ask(paths: &RunPaths) -> Result<(Identity, Reply<Answer>), Error> {
+pub(super) fn ask(paths: &RunPaths) -> Result<(Identity, Reply<Answer>), Error> {
     let asked =
         locate::ask_status(paths, LIMIT).map_err(|error| match (&error, locate::suspended(paths)) {
             (control::Error::TimeOut(..), Some(pid)) => Error::Suspended(pid),

@@ -54,6 +54,16 @@ pub fn lines(text: impl Display, exit: Exit) -> Exit {
     written(stdout.write_all(text.as_bytes()).and_then(|()| end(&mut stdout)), exit)
 }
 
+/// Prints lines of data that go on.
+///
+/// # Errors
+/// The exit code to end with: nobody reads on, or they cannot be written.
+pub(super) fn each(mut lines: impl Iterator<Item = String>) -> Result<(), Exit> {
+    let mut stdout = anstream::stdout();
+    let printed = lines.try_for_each(|line| writeln!(stdout, "{}", shown(&line)));
+    printed.and_then(|()| stdout.flush()).map_err(|error| written(Err(error), Exit::Done))
+}
+
 /// Prints a line about what happens. That nobody can read it is no failure, and does not stop an act half-way.
 pub fn progress(text: impl Display) {
     let _unread = lines(text, Exit::Done);

@@ -46,12 +46,8 @@ pub(super) struct Place {
 impl Place {
     /// What the gateway says that runs, or else what one would use that is started: the installed service, or by this user.
     pub(super) fn find(place: &TokenPlace) -> Result<Self, PathsError> {
-        let instance = place.instance.as_deref();
-        let [config, pid_file] = match instance {
-            Some(name) => install::places_of(name).map(Some),
-            None => [place.config.clone(), place.pid_file.clone()],
-        };
-        let paths = RunPaths::resolve(pid_file.as_deref())?;
+        let (instance, config) = (place.instance.as_deref(), place.configuration());
+        let paths = RunPaths::resolve(place.pid_file().as_deref())?;
         let running = locate::ask_status::<Identity>(&paths, LIMIT).ok().map(|reply| reply.answer);
         let process = running.as_ref().map(|running| PathBuf::from(format!("/proc/{}", running.pid)));
         let (directory, told) = running.map(|running| (running.state_directory, running.config)).unzip();
@@ -63,6 +59,11 @@ impl Place {
         };
         let configuration = told.and_then(|told| told.into_iter().next()).or(config);
         Ok(Self { directory, owner, socket, configuration, process })
+    }
+
+    /// Whether the gateway's environment is known.
+    pub(super) fn is_environment_known(&self) -> bool {
+        self.process.as_deref().and_then(environment).is_some()
     }
 
     /// A variable of the gateway's environment; of this process where none runs, or its own cannot be read.

@@ -55,14 +55,27 @@ pub fn load_as(source: &Source, variable: &dyn Fn(&str) -> Option<OsString>) -> 
     load_in(source, &[], Env::strict(variable))
 }
 
-/// Checks what [`load`] would say if these files stood in `conf.d` with their content, and if every reference could
-/// be resolved: the gateway may run in another environment than this process. Nothing is written.
+/// Checks what [`load`] would say if these files stood in `conf.d` with their content, or in the place of the configuration
+/// file, and if every reference could be resolved: the gateway may run in another environment than this process. Nothing is
+/// written.
 ///
 /// # Errors
 /// Those of [`load`], except for references that cannot be resolved.
 pub fn preview(source: &Source, planned: &[(PathBuf, String)]) -> Result<Config, Error> {
     let variable = |name: &str| std::env::var_os(name);
     load_in(source, planned, Env::strict(&variable).or_lenient(true))
+}
+
+/// The same as a process with these variables of the environment would find it, references included.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn preview_as(
+    source: &Source,
+    planned: &[(PathBuf, String)],
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Config, Error> {
+    load_in(source, planned, Env::strict(variable))
 }
 
 /// Checks what [`load`] would say if `file` were the configuration file beside this `conf.d`, and if every reference
@@ -77,18 +90,19 @@ pub fn candidate(file: &Path, fragments: &Path) -> Result<Config, Error> {
     understand(&source, documents, Env::strict(&variable).or_lenient(true))
 }
 
-/// The names of the upstreams in the configuration file, or the default one, and beside it, as far as they can be read,
-/// for completion: what is wrong with the files is no matter.
+/// The names of the upstreams in the configuration file, or the default one, and beside it, each with its file, as far as they
+/// can be read: what is wrong with the files is no matter.
 #[must_use]
-pub fn upstream_names(file: Option<&Path>) -> Vec<String> {
+pub fn upstream_files(file: Option<&Path>) -> Vec<(String, PathBuf)> {
     let source = Source { file: file.map(Path::to_owned), overrides: Overrides::default() };
-    let mut names = Vec::new();
+    let mut all = Vec::new();
     for document in read_all(&source, &[], None).unwrap_or_default() {
         let (table, _) = DeTable::parse_recoverable(&document.content);
         let upstreams = table.get_ref().get("upstreams").and_then(|value| value.get_ref().as_table());
-        names.extend(upstreams.into_iter().flatten().map(|(name, _)| name.get_ref().to_string()));
+        let names = upstreams.into_iter().flatten().map(|(name, _)| name.get_ref().to_string());
+        all.extend(names.map(|name| (name, document.path.clone())));
     }
-    names
+    all
 }
 
 /// The user and group of `[server]` in the configuration file, or the default one, as far as they can be read.
@@ -185,6 +199,11 @@ fn read_all(
 ) -> Result<Vec<Document>, Error> {
     let mut problems = Problems::default();
     let path = source.file.clone().unwrap_or_else(default_path);
+    let content = |path: &Path| planned.iter().find(|(name, _)| name == path).map(|(_, content)| content);
+    let read = |path: &Path| match content(path) {
+        Some(content) => Ok(content.clone().into_bytes()),
+        None => read(path),
+    };
     let bytes = match read(&path) {
         Err(Error::Read { source: error, .. }) if error.kind() == ErrorKind::NotFound => match &source.file {
             Some(_) => return Err(Error::Missing(path)),
@@ -194,14 +213,13 @@ fn read_all(
     };
     let beside = fragment_directory(&path);
     let mut fragments = fragments(directory.unwrap_or(&beside))?;
-    fragments.extend(planned.iter().map(|(path, _)| path.clone()));
+    fragments.extend(planned.iter().map(|(path, _)| path.clone()).filter(|planned| *planned != path));
     fragments.sort();
     fragments.dedup();
     let mut documents = Vec::new();
     documents.extend(Document::new(path, bytes, Role::Main, &mut problems));
     for path in fragments {
-        let content = planned.iter().find(|(name, _)| *name == path);
-        let bytes = content.map_or_else(|| read(&path), |(_, content)| Ok(content.clone().into_bytes()))?;
+        let bytes = read(&path)?;
         documents.extend(Document::new(path, Some(bytes), Role::Fragment, &mut problems));
     }
     if problems.as_slice().is_empty() { Ok(documents) } else { Err(Error::Invalid(problems)) }

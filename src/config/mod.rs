@@ -62,7 +62,7 @@ pub use header::{ClientHeader, OfClient, is_reserved_header};
 pub use issuer::{Issuer, KeySource};
 pub use keys::{HttpTransport, OpenTo, Pin, Prefix, Sharing, ShownOn, Start, Stderr};
 pub use listener::Listener;
-pub use load::{account, candidate, load, load_as, preview, upstream_names};
+pub use load::{account, candidate, load, load_as, preview, preview_as, upstream_files};
 pub use log::{Access, Audit, AuditLevel, ConsoleFormat, Fsync, LogFormat, OnFull, Overflow, Spans};
 pub use model::{Config, Limits, Log, Server, StderrRules, Transport, Upstream};
 pub use name::UpstreamName;

@@ -23,6 +23,7 @@ pub(super) fn suggestion(unknown: &str, known: &[&str]) -> String {
     let near = |name: &&&str| strsim::jaro_winkler(&unknown.to_ascii_lowercase(), name);
     let nearest = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
     match (elsewhere, nearest) {
+        (_, None) => "there are none".to_owned(),
         (Some((_, ours)), _) => format!("did you mean `{ours}`?"),
         (None, Some(name)) if near(&name) >= 0.75 => format!("did you mean `{name}`?"),
         _ => format!(

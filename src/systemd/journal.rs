@@ -2,10 +2,12 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::process::{Child, ChildStdout, Stdio};
 
 use super::systemctl::Manager;
 use super::unit::Unit;
 use crate::program;
+use crate::sys::process;
 
 /// Whether standard error goes to the journal.
 pub(crate) fn has_stderr() -> bool {
@@ -33,6 +35,24 @@ fn option(unit: &Unit) -> &'static str {
 /// The command that shows all that the unit has written.
 pub(crate) fn line(unit: &Unit) -> String {
     format!("journalctl {} {}", option(unit), unit.name())
+}
+
+/// Begins to read what it has written, one JSON object a line; the process is the caller's to end.
+///
+/// # Errors
+/// When there is no journalctl(1), or it cannot be started.
+///
+/// # Panics
+/// Never: its output is a pipe.
+pub(crate) fn read(unit: &Unit, more: &[&str]) -> Result<(Child, ChildStdout), program::Error> {
+    let path = program::find("journalctl").ok_or(program::Error::Missing("journalctl"))?;
+    let arguments = [&[option(unit), unit.name(), "--no-pager", "--output=json", "--quiet"], more].concat();
+    let mut command = program::command(&path, &arguments);
+    process::bind_to_parent(&mut command);
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| program::Error::Run(path.clone(), error))?;
+    let output = child.stdout.take().expect("it is a pipe");
+    Ok((child, output))
 }
 
 /// The last lines that it has written; none if nobody can tell.

@@ -10,10 +10,10 @@ use crate::tools::{Tools, run_any, transcript};
 use crate::upstreams::{PROBE, PYTHON, http_probe, probe, stdio};
 
 /// One command: its words, its exit code, and what it prints and says.
-type Case<'a> = (&'a [&'a str], i32, &'a [&'a str], &'a [&'a str]);
+pub(crate) type Case<'a> = (&'a [&'a str], i32, &'a [&'a str], &'a [&'a str]);
 
 /// Holds each command to what is expected of it.
-async fn check(cases: &[Case<'_>], mut run: impl AsyncFnMut(&[&str]) -> Output) {
+pub(crate) async fn check(cases: &[Case<'_>], mut run: impl AsyncFnMut(&[&str]) -> Output) {
     for (words, code, printed, said) in cases {
         let output = run(words).await;
         let (stdout, stderr) =

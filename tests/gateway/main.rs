@@ -37,6 +37,7 @@ mod late;
 mod limits;
 mod listeners;
 mod logins;
+mod logs_command;
 mod lossless;
 mod malformed;
 mod malformed_upstreams;
@@ -69,6 +70,7 @@ mod surface;
 mod tasks;
 mod two_clients;
 mod unreadable;
+mod upstream_command;
 mod web;
 
 use mcpeg_test::{authorization_server, client, daemon, gateway, port, scripted, tools, upstreams};

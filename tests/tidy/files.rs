@@ -9,7 +9,7 @@ use crate::source::{Source, assert_none, sources_below};
 const MAY: [(&str, &str); 4] = [
     ("src/sys/", "it is the place"),
     ("src/install/privileged/", "the installer has rules of its own, in one module"),
-    ("src/cli/import/", "writes once, for the person at the terminal, where that person says"),
+    ("src/cli/fragment.rs", "writes once, for the person at the terminal, where that person says"),
     ("src/cli/generate.rs", "writes into a directory that a developer names"),
 ];
 /// What acts by path, without a look at whose the directories on the way are.

@@ -279,6 +279,11 @@ impl Answer {
         if self.valid { Exit::Done } else { Exit::Config }
     }
 
+    /// What is wrong, in words.
+    pub(in crate::cli) fn problems(&self) -> String {
+        Invalid(&self.problems).to_string()
+    }
+
     /// Prints it in words.
     pub(in crate::cli) fn tell(&self) -> Exit {
         for warning in &self.warnings {

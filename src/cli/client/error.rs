@@ -13,7 +13,7 @@ use crate::exit::{Exit, ToExit};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::cli) enum Error {
     /// The run-time directory.
     #[error(transparent)]
     Paths(#[from] PathsError),
@@ -40,9 +40,9 @@ pub(super) enum Error {
         /// Its exit code.
         exit: Exit,
     },
-    /// The server cannot be used.
+    /// The server cannot be used, and what mends that, if it is known.
     #[error("{0}")]
-    Unusable(String),
+    Unusable(String, Option<String>),
     /// The connection broke.
     #[error("the gateway has not answered")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -73,7 +73,7 @@ pub(super) enum Error {
 
 /// A JSON-RPC error.
 #[derive(Debug, Deserialize)]
-pub(super) struct Refusal {
+pub(in crate::cli) struct Refusal {
     /// One sentence.
     #[serde(default)]
     message: String,
@@ -119,7 +119,7 @@ impl ToExit for Error {
             }
             Self::NotRunning
             | Self::Control(_)
-            | Self::Unusable(_)
+            | Self::Unusable(..)
             | Self::Broken(_)
             | Self::Strange(_)
             | Self::TimeOut(_)
@@ -147,6 +147,7 @@ impl ToExit for Error {
                 Some("a gateway of another version; `mcpeg restart` has this one take its place".to_owned())
             }
             Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Unusable(_, mend) => mend.clone(),
             Self::TimeOut(_) => Some("--timeout TIME has it wait for longer".to_owned()),
             Self::Refused(refusal) if refusal.is_of_upstream() => {
                 let name = refusal.data["upstream"].as_str()?;

@@ -27,15 +27,15 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fieldwork::Fieldwork;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use self::arguments::{closest, signature};
 use self::connection::{Call, Connection};
-use self::error::Error;
 use self::form::Question;
-use self::private::{PrivateGateway, SERVER, Server};
+use self::private::{PrivateGateway, SERVER};
 use self::progress::Progress;
 use self::schema::Properties;
 use self::show::Shown;
@@ -47,6 +47,9 @@ use crate::daemon::locate::{self, State};
 use crate::exit::Exit;
 use crate::install;
 use crate::text::shown_json;
+
+pub(super) use self::error::Error;
+pub(super) use self::private::Server;
 
 /// How long a server may take to be usable, and a question may take whose answer is needed for another.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,6 +68,16 @@ struct Asked {
     private: Option<PrivateGateway>,
     /// How long an answer may take.
     limit: Option<Duration>,
+}
+
+/// What an upstream is found to be.
+#[derive(Debug, Fieldwork)]
+#[fieldwork(get, vis = "pub(super)")]
+pub(super) struct Examined {
+    /// Its status.
+    upstream: Value,
+    /// Its tools, under its own names.
+    tools: Vec<Value>,
 }
 
 /// What a result may be beside an answer.
@@ -104,10 +117,15 @@ pub(super) fn tools(arguments: &ToolsArgs) -> Exit {
         if tools.is_empty() {
             return Ok(report::lines("there are no tools", Exit::Done));
         }
-        let text = |tool: &Value, member: &str| tool[member].as_str().unwrap_or_default().to_owned();
-        let rows: Vec<_> = tools.iter().map(|tool| (text(tool, "name"), text(tool, "description"))).collect();
-        Ok(report::lines(show::list(&rows), Exit::Done))
+        Ok(report::lines(listed(&tools), Exit::Done))
     })
+}
+
+/// Tools for people, with what they do, a line each.
+pub(super) fn listed(tools: &[Value]) -> String {
+    let text = |tool: &Value, member: &str| tool[member].as_str().unwrap_or_default().to_owned();
+    let rows: Vec<_> = tools.iter().map(|tool| (text(tool, "name"), text(tool, "description"))).collect();
+    show::list(&rows)
 }
 
 /// One tool for people: what it does and takes.
@@ -234,7 +252,7 @@ pub(super) fn ping(arguments: &PingArgs) -> Exit {
         if let Some(name) = &arguments.asked.upstream {
             let upstream = asked.upstream(name)?;
             if !matches!(upstream["state"].as_str(), None | Some("ready" | "degraded" | "idle")) {
-                return Err(Error::Unusable(why(&upstream)));
+                return Err(unusable(&upstream));
             }
         }
         let begin = Instant::now();
@@ -268,18 +286,38 @@ pub(super) fn names(pid_file: Option<&Path>, [method, list, member]: [&'static s
     all.into_iter().flatten().filter_map(|one| Some(one[member].as_str()?.to_owned())).collect()
 }
 
+/// Has the gateway with this control socket use one of its upstreams: what it is, and its tools.
+pub(super) fn examine(socket: &Path, name: &str, limit: Option<Duration>) -> Result<Examined, Error> {
+    let asked =
+        Asked { connection: Connection::new(socket.to_owned(), Some(name), false), private: None, limit };
+    complete(asked.examined(name))
+}
+
+/// The same of another server.
+pub(super) fn examine_server(server: &Server<'_>, limit: Option<Duration>) -> Result<Examined, Error> {
+    complete(async {
+        let private = PrivateGateway::start(server).await?;
+        let connection = Connection::new(private.socket(), Some(SERVER), false);
+        Asked { connection, private: Some(private), limit }.examined(SERVER).await
+    })
+}
+
 /// Asks, and prints what comes of it.
 fn finish(arguments: &AskedArgs, work: impl AsyncFnOnce(&Asked) -> Result<Exit, Error>) -> Exit {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return report::error(&Error::Start(error)),
-    };
+    let result = complete(async {
+        let asked = Asked::new(arguments).await?;
+        if asked.private.is_some() {
+            asked.settled(SERVER).await?;
+        }
+        work(&asked).await.map_err(|error| asked.explained(error))
+    });
+    result.unwrap_or_else(|error| report::error(&error))
+}
+
+/// Runs to the end, or until Ctrl-C.
+fn complete<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = runtime().map_err(Error::Start)?;
     let result = runtime.block_on(async {
-        let work = async {
-            let asked = Asked::new(arguments).await?;
-            asked.usable().await?;
-            work(&asked).await.map_err(|error| asked.explained(error))
-        };
         tokio::select! {
             result = work => result,
             // What was begun is called off, and a gateway of our own ended.
@@ -288,7 +326,7 @@ fn finish(arguments: &AskedArgs, work: impl AsyncFnOnce(&Asked) -> Result<Exit, 
     });
     // A question that nobody answers any more is not waited for.
     runtime.shutdown_background();
-    result.unwrap_or_else(|error| report::error(&error))
+    result
 }
 
 /// The runtime; servers are started from this thread.
@@ -330,20 +368,33 @@ impl Asked {
         Ok(Self { connection, private, limit: arguments.timeout })
     }
 
-    /// Waits until the server behind a gateway of our own can be used.
-    async fn usable(&self) -> Result<(), Error> {
-        if self.private.is_none() {
-            return Ok(());
-        }
+    /// Waits until an upstream has been tried, and can be used or is switched off.
+    async fn settled(&self, name: &str) -> Result<Value, Error> {
         let deadline = Instant::now() + self.limit.unwrap_or(PATIENCE);
         loop {
-            let upstream = self.upstream(SERVER)?;
+            let upstream = self.upstream(name)?;
             match upstream["state"].as_str() {
-                Some("ready" | "degraded" | "idle") => return Ok(()),
+                Some("ready" | "degraded" | "idle" | "disabled") => return Ok(upstream),
                 Some("starting") if Instant::now() < deadline => tokio::time::sleep(STEP).await,
                 Some("starting") => return Err(Error::TimeOut(self.limit.unwrap_or(PATIENCE))),
-                _ => return Err(Error::Unusable(why(&upstream))),
+                _ => return Err(unusable(&upstream)),
             }
+        }
+    }
+
+    /// What an upstream is, and its tools.
+    async fn examined(&self, name: &str) -> Result<Examined, Error> {
+        let upstream = self.settled(name).await?;
+        if upstream["state"] == "disabled" {
+            return Ok(Examined { upstream, tools: Vec::new() });
+        }
+        let tools = self.within(self.connection.list("tools/list", "tools")).await;
+        // One that was idle has been started by that.
+        let upstream = self.upstream(name)?;
+        match tools {
+            Ok(tools) => Ok(Examined { upstream, tools }),
+            Err(_) if upstream["last_error"].is_string() => Err(unusable(&upstream)),
+            Err(error) => Err(error),
         }
     }
 
@@ -360,9 +411,10 @@ impl Asked {
         match &error {
             Error::Refused(refusal) if self.private.is_some() && refusal.is_of_upstream() => {
                 match self.upstream(SERVER) {
-                    Ok(upstream) if upstream["last_error"].is_string() => Error::Unusable(why(&upstream)),
+                    Ok(upstream) if upstream["last_error"].is_string() => unusable(&upstream),
                     _ => Error::Unusable(
                         refusal.message().replace(&format!("upstream `{SERVER}`"), "the server"),
+                        None,
                     ),
                 }
             }
@@ -417,11 +469,12 @@ impl Asked {
     }
 }
 
-/// Why the server behind a gateway of our own cannot be used.
-fn why(upstream: &Value) -> String {
-    let state = upstream["state"].as_str().unwrap_or_default();
+/// Why an upstream cannot be used, and what mends it.
+fn unusable(upstream: &Value) -> Error {
+    let state = upstream["state"].as_str().unwrap_or("unknown");
     let error = upstream["last_error"].as_str().map_or_else(|| format!("it is {state}"), str::to_owned);
-    error.replace(&format!("upstream `{SERVER}`"), "the server")
+    let mend = upstream["mend"].as_str().map(str::to_owned);
+    Error::Unusable(error.replace(&format!("upstream `{SERVER}`"), "the server"), mend)
 }
 
 /// The control socket of the running gateway.
@@ -435,7 +488,7 @@ fn running(arguments: &AskedArgs) -> Result<PathBuf, Error> {
 }
 
 /// The token for the address, from its file or the environment.
-fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
+pub(super) fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
     let Some(file) = file else { return Ok(std::env::var("MCPEG_TOKEN").ok()) };
     let text = std::fs::read_to_string(file).map_err(|error| Error::File(file.to_owned(), error))?;
     Ok(Some(text.trim().to_owned()))

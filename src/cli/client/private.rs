@@ -30,11 +30,13 @@ const NOT_PASSED: [&str; 11] =
     ["PATH", "HOME", "LANG", "TZ", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "_"];
 
 /// What it is between.
-pub(super) enum Server<'a> {
+pub(in crate::cli) enum Server<'a> {
     /// A program and its arguments.
     Program(&'a [String]),
     /// An address, and the token for it.
     Address(&'a str, Option<String>),
+    /// What this table of a configuration says.
+    Table(&'a Table),
 }
 
 /// It, until dropped.
@@ -138,6 +140,7 @@ fn configuration(server: &Server<'_>, socket: &Path) -> Result<String, Error> {
             let environment = passed().map(|name| (name.clone(), Value::from(format!("${{env:{name}}}"))));
             upstream.insert("env".to_owned(), environment.collect::<Table>().into());
         }
+        Server::Table(table) => upstream.clone_from(table),
         Server::Address(address, token) => {
             upstream.insert("url".to_owned(), text(address));
             if token.is_some() {
@@ -147,7 +150,7 @@ fn configuration(server: &Server<'_>, socket: &Path) -> Result<String, Error> {
             }
         }
     }
-    upstream.insert("request_timeout".to_owned(), "1day".into());
+    upstream.entry("request_timeout").or_insert_with(|| "1day".into());
     let listen = vec![Value::from(format!("unix:{}", socket.display()))];
     let server: Table = [("listen".to_owned(), listen.into())].into_iter().collect();
     let upstreams: Table = [(SERVER.to_owned(), upstream.into())].into_iter().collect();

@@ -12,6 +12,6 @@ mod document;
 mod plan;
 mod secrets;
 mod server;
-mod write;
 
 pub(super) use plan::run;
+pub(super) use secrets::{is_random, is_token};

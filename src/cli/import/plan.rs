@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 use crate::cli::definition::ImportArgs;
-use crate::cli::report;
+use crate::cli::{fragment, report};
 use crate::config::{self, Source, UpstreamName};
 use crate::exit::{Exit, ToExit};
 
 use super::clients::{self, Found, Group};
+use super::conceal;
 use super::document::{self, Node, Syntax};
 use super::secrets::Secrets;
 use super::server::{Translated, translate};
-use super::{conceal, write};
 
 /// The largest file, in bytes: Claude Code keeps whole conversations beside its servers.
 const LIMIT: u64 = 64 << 20;
@@ -126,9 +126,10 @@ fn import(arguments: &ImportArgs) -> Result<Plan, Error> {
     }
     config::preview(&source, &plan.files).map_err(|error| Error::Planned(arguments.file.clone(), error))?;
     if !arguments.dry_run && plan.files.len() > plan.same.len() {
-        write::directory(&directory).map_err(|error| Error::Write(directory.clone(), error))?;
+        fragment::directory(&directory).map_err(|error| Error::Write(directory.clone(), error))?;
         for (path, content) in plan.files.iter().filter(|(path, _)| !plan.same.contains(path)) {
-            write::file(path, content, arguments.force).map_err(|error| Error::Write(path.clone(), error))?;
+            fragment::file(path, content, arguments.force)
+                .map_err(|error| Error::Write(path.clone(), error))?;
         }
     }
     Ok(plan)

@@ -273,7 +273,7 @@ pub(super) fn scheme(value: &str) -> usize {
 }
 
 /// Whether a word has the form of a well-known token.
-pub(super) fn is_token(word: &str) -> bool {
+pub(in crate::cli) fn is_token(word: &str) -> bool {
     PREFIXES.iter().any(|prefix| {
         word.match_indices(prefix).any(|(at, _)| {
             let begins = word[..at].chars().next_back().is_none_or(|c| !c.is_ascii_alphanumeric());
@@ -283,7 +283,7 @@ pub(super) fn is_token(word: &str) -> bool {
 }
 
 /// Whether a word looks random: letters and digits in an order that no name has.
-pub(super) fn is_random(word: &str) -> bool {
+pub(in crate::cli) fn is_random(word: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=' | '/' | '.' | '~');
     if word.len() < 16 || !word.chars().all(allowed) || is_wordy(word) {
         return false;

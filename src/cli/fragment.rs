@@ -1,4 +1,4 @@
-//! Writing one file of `conf.d`: whole or not at all, and never over another file by accident.
+//! Writing one file of the configuration: whole or not at all, and never over another file by accident.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -10,6 +10,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use rustix::fs::CWD;
 
+use crate::sys::fs::{Ownership, write_atomic};
 use crate::sys::rename::rename_new;
 
 /// The mode of a fragment: it may name hosts and users.
@@ -50,6 +51,18 @@ pub(super) fn file(path: &Path, content: &str, replace: bool) -> io::Result<()> 
         drop(std::fs::remove_file(&draft));
     }
     result
+}
+
+/// Puts another content in the place of a file that is there; mode and owner stay. A link to it stays a link.
+pub(super) fn exchange(path: &Path, content: &str) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let before = std::fs::metadata(&path)?;
+    let ownership = Ownership {
+        mode: before.permissions().mode() & 0o7777,
+        uid: Some(before.uid()),
+        gid: Some(before.gid()),
+    };
+    write_atomic(&path, content.as_bytes(), ownership)
 }
 
 /// Writes the content to a new file and waits until it is on the disk.
