@@ -9,7 +9,7 @@
 //! | `inheritance` | being the next process, before its runtime exists |
 //! | `error` | why the next process does not serve |
 //!
-//! The next process is started with one end of a socket pair as standard input, and with [`VARIABLE`] in its
+//! The next process is started with one end of a socket pair as standard input, and with [`message::VARIABLE`] in its
 //! environment; nothing else is open to it. It says [`Message::Hello`] first; only then the old one sends lock,
 //! standard error, listeners and [`Plan`], so that a program that hangs or is no mcpeg never holds them. Until it has
 //! said hello, its standard error is a pipe, whose text tells why a program did not start.
@@ -37,11 +37,11 @@
 //!
 //! - Any that says the same [`PROTOCOL`] in its hello can follow, newer (upgrade) or older (downgrade). Any other is
 //!   refused before it has been given anything, and the old process serves on.
-//! - [`EXTENSIONS`] counts what was added since. The new process tells its number in the hello; the old one uses no more
+//! - [`message::EXTENSIONS`] counts what was added since. The new process tells its number in the hello; the old one uses no more
 //!   than that. A hello without the number means 0.
 //! - What nothing depends on may be added freely: a message of a name that the other does not know is passed over
 //!   ([`Message::Unknown`]), and so is an unknown field. A new field needs a default, as an older process does not send it.
-//! - What the other has to understand raises [`EXTENSIONS`], and is said only to one that does. A change of what exists
+//! - What the other has to understand raises [`message::EXTENSIONS`], and is said only to one that does. A change of what exists
 //!   raises [`PROTOCOL`]: gateways of both sides are then restarted, not upgraded.
 //!
 //! `tests/fixtures/upgrade.wire` is a recorded conversation of protocol 2 with extension 1; a test holds the form to it.
