@@ -19,14 +19,14 @@ use crate::audit::{Event, Record};
 use crate::exit::{Exit, ToExit};
 
 /// How long a client waits for what is answered at once.
-pub const CLIENT_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const CLIENT_LIMIT: Duration = Duration::from_secs(2);
 /// The longest answer, in bytes.
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What a client can ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub(crate) enum Request {
     /// How the gateway is.
     Status,
     /// Read the configuration again.
@@ -52,7 +52,7 @@ pub enum Request {
 /// What is done to the tokens of a client, or to the login at an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Act {
+pub(crate) enum Act {
     /// One is made.
     Create,
     /// One takes the place of others.
@@ -67,8 +67,7 @@ pub enum Act {
 
 impl Act {
     /// The record of the audit about it.
-    #[must_use]
-    pub fn record<'a>(self, name: &'a str, proof: Option<&'a str>, uid: Option<u32>) -> Record<'a> {
+    pub(crate) fn record<'a>(self, name: &'a str, proof: Option<&'a str>, uid: Option<u32>) -> Record<'a> {
         let (event, what) = match self {
             Self::Create => (Event::Token, "create"),
             Self::Rotate => (Event::Token, "rotate"),
@@ -93,23 +92,23 @@ impl Act {
 /// Of a status, who answers. A gateway of another version may leave any of it out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its process; 0 if it does not tell.
-    pub pid: i64,
+    pub(crate) pid: i64,
     /// Its configuration files.
-    pub config: Vec<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
     /// Where it listens, as it was bound.
-    pub listeners: Vec<String>,
+    pub(crate) listeners: Vec<String>,
     /// Where what outlives it is kept.
-    pub state_directory: Option<PathBuf>,
+    pub(crate) state_directory: Option<PathBuf>,
     /// Whether every configured upstream is ready.
-    pub healthy: bool,
+    pub(crate) healthy: bool,
 }
 
 /// The answer to [`Request::Upgrade`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Upgraded {
+pub(crate) enum Upgraded {
     /// The new process serves.
     Done {
         /// The new process.
@@ -128,16 +127,16 @@ pub enum Upgraded {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply<A> {
+pub(crate) struct Reply<A> {
     /// What is understood of it.
-    pub answer: A,
+    pub(crate) answer: A,
     /// The whole of it, as it came.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nobody serves the socket, or this user may not ask.
     #[error("cannot ask the control socket `{0}`")]
     Ask(PathBuf, #[source] io::Error),
@@ -151,8 +150,7 @@ pub enum Error {
 
 impl Error {
     /// What the gateway says against the request; `None` if it did not come to that.
-    #[must_use]
-    pub fn objection(&self) -> Option<String> {
+    pub(crate) fn objection(&self) -> Option<String> {
         match self {
             Self::Strange(value) => {
                 Some(value["error"].as_str().map_or_else(|| value.to_string(), str::to_owned))
@@ -163,10 +161,11 @@ impl Error {
 }
 
 /// Asks a running gateway, and waits so long for the answer.
-///
-/// # Errors
-/// When there is no whole answer, or not such a one.
-pub fn ask<A: DeserializeOwned>(path: &Path, request: Request, limit: Duration) -> Result<Reply<A>, Error> {
+pub(crate) fn ask<A: DeserializeOwned>(
+    path: &Path,
+    request: Request,
+    limit: Duration,
+) -> Result<Reply<A>, Error> {
     let (value, _) = within(path, request, limit)?;
     match A::deserialize(&value) {
         Ok(answer) => Ok(Reply { answer, value }),
@@ -175,10 +174,7 @@ pub fn ask<A: DeserializeOwned>(path: &Path, request: Request, limit: Duration) 
 }
 
 /// Opens a connection over which the gateway answers HTTP.
-///
-/// # Errors
-/// When there is no whole answer, or a refusal.
-pub fn open_http(path: &Path, limit: Duration) -> Result<UnixStream, Error> {
+pub(crate) fn open_http(path: &Path, limit: Duration) -> Result<UnixStream, Error> {
     match within(path, Request::Http, limit)? {
         (value, stream) if value["http"] == true => Ok(stream),
         (value, _) => Err(Error::Strange(value)),
@@ -211,11 +207,7 @@ fn exchange(path: &Path, request: &Request) -> io::Result<(Value, UnixStream)> {
 
 impl Upgraded {
     /// As it is sent.
-    ///
-    /// # Panics
-    /// Never: it has string keys.
-    #[must_use]
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("it has string keys")
     }
 }

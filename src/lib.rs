@@ -41,18 +41,18 @@ pub mod gateway;
 pub mod handover;
 pub mod install;
 pub mod log;
-pub mod oauth;
-pub mod pins;
+mod oauth;
+mod pins;
 pub mod probe;
 pub mod program;
 pub mod render;
 pub mod request_id;
 pub mod serve;
-pub mod state_file;
+mod state_file;
 pub mod sys;
 pub mod systemd;
 pub mod text;
-pub mod tokens;
+mod tokens;
 
 use std::process::ExitCode;
 

@@ -19,7 +19,7 @@ const ANSWER_LIMIT: usize = 1 << 20;
 
 /// Where to ask.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// A TCP address as `host:port`.
     Tcp(String),
     /// A Unix socket.
@@ -37,7 +37,7 @@ impl fmt::Display for Target {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nobody listens, or the connection broke.
     #[error("cannot connect to `{0}`")]
     Connect(Target, #[source] std::io::Error),
@@ -50,18 +50,14 @@ pub enum Error {
 }
 
 /// Sends `GET path` and returns status and body.
-///
-/// # Errors
-/// [`Error`] when no complete answer arrives within `limit`.
-pub async fn get(target: &Target, path: &str, limit: Duration) -> Result<(StatusCode, Bytes), Error> {
+/// Fails with [`Error`] when no complete answer arrives within `limit`.
+pub(crate) async fn get(target: &Target, path: &str, limit: Duration) -> Result<(StatusCode, Bytes), Error> {
     exchange(target, Request::get(path), Bytes::new(), limit).await
 }
 
 /// Sends `GET path` to a TCP address from a socket that is bound already, and returns status and body.
-///
-/// # Errors
-/// [`Error`] when no complete answer arrives within `limit`.
-pub async fn get_from(
+/// Fails with [`Error`] when no complete answer arrives within `limit`.
+pub(crate) async fn get_from(
     socket: TcpSocket,
     address: std::net::SocketAddr,
     path: &str,
@@ -77,10 +73,8 @@ pub async fn get_from(
 }
 
 /// Sends `POST path` with a JSON body, as an MCP client does, and returns status and body.
-///
-/// # Errors
-/// [`Error`] when no complete answer arrives within `limit`.
-pub async fn post(
+/// Fails with [`Error`] when no complete answer arrives within `limit`.
+pub(crate) async fn post(
     target: &Target,
     path: &str,
     headers: &[(&str, &str)],

@@ -29,7 +29,7 @@ const USERS: [&str; 6] = [
 
 /// Why a program was of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It is not installed.
     #[error("the program `{0}` is not installed")]
     Missing(&'static str),
@@ -49,14 +49,12 @@ pub enum Error {
 }
 
 /// The program's path, if it is installed on the running system.
-#[must_use]
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.is_file())
 }
 
 /// A program that is known by its path, with its clean environment and nothing to read.
-#[must_use]
-pub fn command(path: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(path: &Path, arguments: &[&str]) -> Command {
     let mut command = process::command(path);
     command.args(arguments).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C");
     if !is_root() {
@@ -67,47 +65,37 @@ pub fn command(path: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Gives it the variables by which it finds the caller's session, also if it runs as root.
-pub fn give_session(command: &mut Command) {
+pub(crate) fn give_session(command: &mut Command) {
     command.envs(USERS.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
 }
 
 /// Runs the program to its end and returns what it printed and how it ended.
-///
-/// # Errors
-/// [`Error::Missing`], and [`Error::Run`] if it cannot be started.
-pub fn output(program: &'static str, arguments: &[&str]) -> Result<Output, Error> {
+/// Fails with [`Error::Missing`], and [`Error::Run`] if it cannot be started.
+pub(crate) fn output(program: &'static str, arguments: &[&str]) -> Result<Output, Error> {
     output_of(&find(program).ok_or(Error::Missing(program))?, arguments)
 }
 
 /// The same for a program that is known by its path.
-///
-/// # Errors
-/// [`Error::Run`] if it cannot be started.
-pub fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error> {
+/// Fails with [`Error::Run`] if it cannot be started.
+pub(crate) fn output_of(path: &Path, arguments: &[&str]) -> Result<Output, Error> {
     command(path, arguments).output().map_err(|error| Error::Run(path.to_owned(), error))
 }
 
 /// Runs the program, which must succeed, and returns its standard output.
-///
-/// # Errors
-/// [`Error::Failed`] beside those of [`output`].
-pub fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
+/// Fails with [`Error::Failed`] beside those of [`output`].
+pub(crate) fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
     succeeded(program, arguments, output(program, arguments)?)
 }
 
 /// The same for a program that is known by its path.
-///
-/// # Errors
-/// [`Error::Failed`] beside those of [`output_of`].
-pub fn run_path(path: &Path, arguments: &[&str]) -> Result<String, Error> {
+/// Fails with [`Error::Failed`] beside those of [`output_of`].
+pub(crate) fn run_path(path: &Path, arguments: &[&str]) -> Result<String, Error> {
     succeeded(&path.to_string_lossy(), arguments, output_of(path, arguments)?)
 }
 
 /// The standard output of a success.
-///
-/// # Errors
-/// [`Error::Failed`].
-pub fn succeeded(program: &str, arguments: &[&str], output: Output) -> Result<String, Error> {
+/// Fails with [`Error::Failed`].
+pub(crate) fn succeeded(program: &str, arguments: &[&str], output: Output) -> Result<String, Error> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -27,18 +27,18 @@ const DIRECTORY: u32 = 0o750;
 
 /// A kind of file.
 #[derive(Debug)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// What it is, for people.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// Whether others may read it.
-    pub is_public: bool,
+    pub(crate) is_public: bool,
     /// The largest that is read, in bytes.
-    pub limit: u64,
+    pub(crate) limit: u64,
 }
 
 /// A file of the state directory.
 #[derive(Clone, Debug)]
-pub struct StateFile {
+pub(crate) struct StateFile {
     /// The directory.
     directory: PathBuf,
     /// The file.
@@ -49,7 +49,7 @@ pub struct StateFile {
 
 /// A change of files. Nobody else changes them once it is locked, until it is dropped.
 #[derive(Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// The file or directory that is locked.
     lock: File,
     /// Where that is.
@@ -60,7 +60,7 @@ pub struct Change {
 
 /// Why a file cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It or its directory.
     #[error("cannot use `{}`", .0.display())]
     Use(PathBuf, #[source] io::Error),
@@ -104,22 +104,17 @@ impl ToExit for Error {
 
 impl StateFile {
     /// The file of this name.
-    #[must_use]
-    pub fn new(directory: &Path, name: &str, kind: &'static Kind) -> Self {
+    pub(crate) fn new(directory: &Path, name: &str, kind: &'static Kind) -> Self {
         Self { directory: directory.to_owned(), path: directory.join(name), kind }
     }
 
     /// What the file is by, so that another one is seen.
-    #[must_use]
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         Stamp::of(&self.path)
     }
 
     /// What it has, if it is there.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub fn bytes(&self, owners: Owners) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn bytes(&self, owners: Owners) -> Result<Option<Vec<u8>>, Error> {
         let cannot = |error| Error::Use(self.path.clone(), error);
         match open_untrusted(&self.path, owners) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -132,10 +127,7 @@ impl StateFile {
     }
 
     /// The document that it has, if it is there. It must be one that is known.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub fn document<T: DeserializeOwned>(
+    pub(crate) fn document<T: DeserializeOwned>(
         &self,
         owners: Owners,
         is_known: impl FnOnce(&T) -> bool,
@@ -145,9 +137,18 @@ impl StateFile {
         document.map(Some).ok_or_else(|| self.strange())
     }
 
+    /// Removes it, if it is there, for whoever has the lock.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        match fs::remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Use(self.path.clone(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// It is none of ours.
-    #[must_use]
-    pub fn strange(&self) -> Error {
+    pub(crate) fn strange(&self) -> Error {
         Error::Content { path: self.path.clone(), what: self.kind.what }
     }
 
@@ -162,10 +163,7 @@ impl StateFile {
 impl Change {
     /// Begins to change the files of a directory, which is locked itself, and is made if it is missing. The files are to
     /// belong to `owner`, or else to whom the directory does.
-    ///
-    /// # Errors
-    /// When the directory cannot be used.
-    pub fn of_directory(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+    pub(crate) fn of_directory(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let cannot = |error| Error::Use(directory.to_owned(), error);
         let owner = made(directory, owner).map_err(cannot)?.1;
         let lock = File::open(directory).map_err(cannot)?;
@@ -173,10 +171,7 @@ impl Change {
     }
 
     /// The same where this file is locked, and made if it is missing. It is never replaced.
-    ///
-    /// # Errors
-    /// When the directory or the file cannot be used.
-    pub fn by(file: &StateFile, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+    pub(crate) fn by(file: &StateFile, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let cannot = |error| Error::Use(file.path.clone(), error);
         let (directory, owner) = made(&file.directory, owner).map_err(cannot)?;
         let name = file.path.file_name().unwrap_or_default();
@@ -190,18 +185,12 @@ impl Change {
     }
 
     /// Waits until nobody else changes the files.
-    ///
-    /// # Errors
-    /// When there are no locks.
-    pub fn lock(&self) -> Result<(), Error> {
+    pub(crate) fn lock(&self) -> Result<(), Error> {
         flock(&self.lock, FlockOperation::LockExclusive).map_err(|error| self.cannot(error.into()))
     }
 
     /// Whether nobody else changes them now.
-    ///
-    /// # Errors
-    /// When there are no locks.
-    pub fn try_lock(&self) -> Result<bool, Error> {
+    pub(crate) fn try_lock(&self) -> Result<bool, Error> {
         match flock(&self.lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
@@ -210,10 +199,7 @@ impl Change {
     }
 
     /// What the locked file has; this, if it is empty.
-    ///
-    /// # Errors
-    /// When it cannot be read or written.
-    pub fn content_or<E: From<Error>>(
+    pub(crate) fn content_or<E: From<Error>>(
         &mut self,
         first: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
@@ -228,37 +214,17 @@ impl Change {
     }
 
     /// Who may own the files.
-    #[must_use]
-    pub const fn owners(&self) -> Owners {
+    pub(crate) const fn owners(&self) -> Owners {
         Owners::OursOr(self.owner.0)
     }
 
     /// Replaces a file by this document, which can be JSON.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    ///
-    /// # Panics
-    /// Never.
-    pub fn write(&self, file: &StateFile, document: &impl Serialize) -> Result<(), Error> {
+    pub(crate) fn write(&self, file: &StateFile, document: &impl Serialize) -> Result<(), Error> {
         let content =
             serde_json::to_vec_pretty(document).expect("it has string keys, texts and numbers only");
         let (uid, gid) = Some(self.owner).filter(|_| user::is_root()).unzip();
         let written = write_atomic(&file.path, &content, Ownership { mode: MODE, uid, gid });
         written.map_err(|error| Error::Use(file.path.clone(), error))
-    }
-
-    /// Removes a file, if it is there.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn remove(&self, file: &StateFile) -> Result<(), Error> {
-        match fs::remove(&file.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Use(file.path.clone(), error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The lock cannot be used.

@@ -833,8 +833,7 @@ pub enum Whom {
 
 impl PlaceArgs {
     /// Which installation it is.
-    #[must_use]
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         let profile = match self.profile {
             ProfileName::Production => Profile::Production,
             ProfileName::Development => Profile::Development,
@@ -845,8 +844,7 @@ impl PlaceArgs {
 
 impl InstallArgs {
     /// What the options ask for.
-    #[must_use]
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         Asked {
             prefix: self.prefix.clone(),
             user: self.user.clone(),

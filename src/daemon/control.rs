@@ -32,7 +32,7 @@ const COMPLAINTS_WINDOW: Duration = Duration::from_secs(10);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The name is taken by something else.
     #[error("cannot make the control socket")]
     Occupied(#[source] listen::Error),
@@ -43,7 +43,7 @@ pub enum Error {
 
 /// The serving side.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// The bound socket.
     listener: tokio::net::UnixListener,
     /// Held for reading from a request to its answer.
@@ -54,11 +54,11 @@ pub struct Server {
 
 /// Tells when no request waits for its answer.
 #[derive(Clone, Debug, Default)]
-pub struct Busy(Arc<tokio::sync::RwLock<()>>);
+pub(crate) struct Busy(Arc<tokio::sync::RwLock<()>>);
 
 impl Busy {
     /// Waits until every request that was read has its answer, at most for `limit`.
-    pub async fn over(&self, limit: Duration) {
+    pub(crate) async fn over(&self, limit: Duration) {
         // A client that does not read its answer is not waited for.
         let _ = tokio::time::timeout(limit, self.0.write()).await;
     }
@@ -66,10 +66,7 @@ impl Busy {
 
 impl Server {
     /// Binds the socket; the caller holds the lock, so that a socket in its place is a dead gateway's.
-    ///
-    /// # Errors
-    /// When the socket cannot be made.
-    pub fn bind(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn bind(path: &Path) -> Result<Self, Error> {
         for stale in [path, &beside(path)] {
             listen::clear_stale_socket(stale, Owners::Ours).map_err(Error::Occupied)?;
         }
@@ -78,10 +75,7 @@ impl Server {
 
     /// Binds the socket under a name beside its own, while another process serves there; [`Self::publish`] puts it in
     /// that one's place.
-    ///
-    /// # Errors
-    /// When the socket cannot be made.
-    pub fn prepare(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn prepare(path: &Path) -> Result<Self, Error> {
         let beside = beside(path);
         // What a process left there that was killed at this point.
         listen::clear_stale_socket(&beside, Owners::Ours).map_err(Error::Occupied)?;
@@ -103,10 +97,8 @@ impl Server {
     }
 
     /// Gives a prepared socket its name. A client finds the old one or the new one, never none.
-    ///
-    /// # Errors
-    /// What rename(2) answers.
-    pub fn publish(&mut self) -> Result<(), Error> {
+    /// Fails with what rename(2) answers.
+    pub(crate) fn publish(&mut self) -> Result<(), Error> {
         if let Some((beside, path)) = self.names.take() {
             files::rename(&beside, &path).map_err(|error| {
                 drop(files::remove(&beside));
@@ -117,10 +109,8 @@ impl Server {
     }
 
     /// Removes a socket that another process has prepared, and not published before its end.
-    ///
-    /// # Errors
-    /// What unlink(2) answers.
-    pub fn discard(path: &Path) -> io::Result<()> {
+    /// Fails with what unlink(2) answers.
+    pub(crate) fn discard(path: &Path) -> io::Result<()> {
         match files::remove(&beside(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -128,16 +118,12 @@ impl Server {
     }
 
     /// Tells when no request waits for its answer.
-    #[must_use]
-    pub fn busy(&self) -> Busy {
+    pub(crate) fn busy(&self) -> Busy {
         self.busy.clone()
     }
 
     /// Answers requests until it is cancelled, and with each goes the user who asks; connections for HTTP go to `http`.
-    ///
-    /// # Panics
-    /// Never: the semaphore is not closed.
-    pub async fn serve<H, F>(self, handler: H, http: mpsc::Sender<UnixStream>)
+    pub(crate) async fn serve<H, F>(self, handler: H, http: mpsc::Sender<UnixStream>)
     where
         H: Fn(Request, Option<u32>) -> F + Send + Sync + 'static,
         F: Future<Output = serde_json::Value> + Send,

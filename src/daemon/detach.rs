@@ -23,7 +23,7 @@ use crate::sys::process::Kill;
 use crate::sys::{fd, process, signal};
 
 /// How long the launcher waits for readiness; what systemd.service(5) `TimeoutStartSec=` is by default.
-pub const START_TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// Files of the daemon are not for others and not writable for the group: daemon(7) SysV step 10, tightened.
 const UMASK: Mode = Mode::from_bits_truncate(0o027);
 /// More than any message, in bytes.
@@ -31,7 +31,7 @@ const MESSAGE_LIMIT: usize = 16 * 1024;
 
 /// Which process this is after [`detach`].
 #[derive(Debug)]
-pub enum Side {
+pub(crate) enum Side {
     /// The process that was called; it waits for the daemon.
     Launcher(Launcher),
     /// The daemon.
@@ -40,7 +40,7 @@ pub enum Side {
 
 /// The launcher's end.
 #[derive(Debug)]
-pub struct Launcher {
+pub(crate) struct Launcher {
     /// The pipe from the daemon.
     pipe: File,
     /// The daemon's process group, which the first child led.
@@ -49,11 +49,11 @@ pub struct Launcher {
 
 /// The daemon's end. Dropping it without a message tells the launcher of a death.
 #[derive(Debug)]
-pub struct Announcer(File);
+pub(crate) struct Announcer(File);
 
 /// Why no daemon serves.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A system call on the way to the background failed.
     #[error("cannot {0}")]
     Detach(&'static str, #[source] io::Error),
@@ -76,10 +76,8 @@ pub enum Error {
 }
 
 /// Forks the daemon. Returns in the launcher and in the daemon; both hold all descriptors.
-///
-/// # Errors
-/// In either process, when a system call fails; the daemon's is for [`Announcer::failed`]'s place and is sent there.
-pub fn detach() -> Result<Side, Error> {
+/// Fails in either process when a system call fails; the daemon's is for [`Announcer::failed`]'s place and is sent there.
+pub(crate) fn detach() -> Result<Side, Error> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|error| Error::Detach("make the readiness pipe", error.into()))?;
     // So the launcher can tell how a daemon died: prctl(2) PR_SET_CHILD_SUBREAPER. When the launcher exits, the
@@ -136,16 +134,13 @@ fn isolate() -> Result<(), Error> {
 
 impl Announcer {
     /// Steps 14 and 9 (second half): says that the gateway serves, and leaves the caller's terminal for good.
-    ///
-    /// # Errors
-    /// When the launcher is gone: the start was given up, by Ctrl-C or a time-out.
-    pub fn ready(mut self) -> io::Result<()> {
+    pub(crate) fn ready(mut self) -> io::Result<()> {
         self.0.write_all(format!("R{}", std::process::id()).as_bytes())?;
         fd::silence_stderr()
     }
 
     /// Says why the gateway does not serve.
-    pub fn failed(mut self, exit: Exit, message: &str, hint: Option<&str>) {
+    pub(crate) fn failed(mut self, exit: Exit, message: &str, hint: Option<&str>) {
         let message = message.replace('\n', " ");
         let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
         // If the launcher is gone, nobody is left to be told.
@@ -153,20 +148,16 @@ impl Announcer {
     }
 
     /// A second handle to the pipe, to learn by `EPOLLERR` that the launcher is gone: pipe(7).
-    ///
-    /// # Errors
-    /// What dup(2) answers.
-    pub fn watch(&self) -> io::Result<OwnedFd> {
+    /// Fails with what dup(2) answers.
+    pub(crate) fn watch(&self) -> io::Result<OwnedFd> {
         self.0.as_fd().try_clone_to_owned()
     }
 }
 
 impl Launcher {
     /// Step 15: waits until the daemon serves, and returns its pid.
-    ///
-    /// # Errors
-    /// When it failed, died, or needs longer than `limit`; it is ended then.
-    pub fn wait(mut self, limit: Duration) -> Result<u32, Error> {
+    /// Fails when it failed, died, or needs longer than `limit`; it is ended then.
+    pub(crate) fn wait(mut self, limit: Duration) -> Result<u32, Error> {
         let message = match self.read_message(Instant::now() + limit) {
             Ok(Some(message)) => message,
             Ok(None) => {

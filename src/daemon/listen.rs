@@ -26,7 +26,7 @@ use crate::systemd::Notifier;
 
 /// The bound listeners.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// The sockets; never empty.
     sockets: Vec<Listener>,
     /// Where they can be reached, in the same order.
@@ -53,7 +53,7 @@ pub struct Listeners {
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// What was passed is not a listening stream socket.
     #[error("descriptor {0}, passed by LISTEN_FDS, is not a listening TCP or Unix socket")]
     Passed(usize, #[source] io::Error),
@@ -76,18 +76,13 @@ pub enum Error {
 
 impl Listeners {
     /// Uses the passed sockets if there are any, else binds what is configured.
-    ///
-    /// # Errors
-    /// When one of them cannot be used; the others are released again.
-    pub fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
+    pub(crate) fn bind(configured: &[ListenAddr], passed: Passed, owners: Owners) -> Result<Self, Error> {
         Self { owners, ..Self::default() }.bind_all(configured, passed)
     }
 
     /// Binds what is configured beside sockets of this process, which may listen on the same ports at other addresses.
-    ///
-    /// # Errors
-    /// As for [`Self::bind`].
-    pub fn bind_beside(configured: &[ListenAddr], beside: Vec<Listener>) -> Result<Self, Error> {
+    /// Fails like [`Self::bind`].
+    pub(crate) fn bind_beside(configured: &[ListenAddr], beside: Vec<Listener>) -> Result<Self, Error> {
         Self { beside, owners: Owners::Ours, ..Self::default() }.bind_all(configured, Passed::default())
     }
 
@@ -118,10 +113,7 @@ impl Listeners {
     }
 
     /// Uses the sockets of the process before us where the configuration still wants them, and binds the others.
-    ///
-    /// # Errors
-    /// When one cannot be used; the files of those that were passed stay as they are.
-    pub fn inherit(
+    pub(crate) fn inherit(
         configured: &[ListenAddr],
         (outline, sockets): (Outline, Vec<OwnedFd>),
         files: Vec<SocketFile>,
@@ -183,10 +175,8 @@ impl Listeners {
     }
 
     /// The sockets for the next process, in the order of [`Self::outline`], and the files that belong to them.
-    ///
-    /// # Errors
-    /// What dup(2) answers.
-    pub fn offer(&self) -> io::Result<(Vec<OwnedFd>, Vec<SocketFile>)> {
+    /// Fails with what dup(2) answers.
+    pub(crate) fn offer(&self) -> io::Result<(Vec<OwnedFd>, Vec<SocketFile>)> {
         let sockets = self
             .sockets
             .iter()
@@ -197,7 +187,7 @@ impl Listeners {
 
     /// The process before us has handed over: its sockets' files are ours to remove, and those of listeners that are not
     /// configured any more are removed at once.
-    pub fn own_files(&mut self) {
+    pub(crate) fn own_files(&mut self) {
         let offered = std::mem::take(&mut self.offered_files);
         let is_served = |path: &PathBuf| self.addresses.contains(&Address::Unix(path.clone()));
         let (served, gone) = offered.into_iter().partition::<Vec<_>, _>(|(path, ..)| is_served(path));
@@ -206,7 +196,7 @@ impl Listeners {
     }
 
     /// The next process has taken over: the files are no longer ours to remove.
-    pub fn give_files_up(&mut self) {
+    pub(crate) fn give_files_up(&mut self) {
         self.files.clear();
     }
 
@@ -226,7 +216,7 @@ impl Listeners {
     /// Brings the service manager's descriptor store up to date: what lies there outlives this process, so that the next
     /// one serves connections that come in between. What a socket unit holds anyway is not put there, nor is a Unix
     /// socket whose file is not ours.
-    pub fn store(&mut self, notifier: &Notifier) {
+    pub(crate) fn store(&mut self, notifier: &Notifier) {
         let mut wanted = BTreeMap::<String, Vec<BorrowedFd<'_>>>::new();
         for (socket, written) in self.sockets.iter().zip(&self.written) {
             let Some(written) = written else { continue };
@@ -343,13 +333,12 @@ impl Listeners {
     }
 
     /// What is bound, without the sockets.
-    #[must_use]
-    pub fn outline(&self) -> Outline {
+    pub(crate) fn outline(&self) -> Outline {
         Outline::of(&self.written)
     }
 
     /// Takes others in.
-    pub fn extend(&mut self, others: Self) {
+    pub(crate) fn extend(&mut self, others: Self) {
         self.sockets.extend(others.sockets);
         self.addresses.extend(others.addresses);
         self.files.extend(others.files);
@@ -357,14 +346,14 @@ impl Listeners {
     }
 
     /// Addresses for which nothing was bound, since sockets beside these serve them.
-    pub fn take_served(&mut self) -> Vec<Address> {
+    pub(crate) fn take_served(&mut self) -> Vec<Address> {
         std::mem::take(&mut self.served)
     }
 
     /// Closes our handles of what is not configured any more, and removes their files; returns their addresses. What is served
     /// for the configuration under another name stays, and so does what a wider listener takes along: who waits there would
     /// be cut.
-    pub fn retain(&mut self, configured: &[ListenAddr], served: &[Address]) -> Vec<Address> {
+    pub(crate) fn retain(&mut self, configured: &[ListenAddr], served: &[Address]) -> Vec<Address> {
         let mut gone = Self::default();
         let wanted: Vec<String> = configured.iter().map(ToString::to_string).collect();
         for place in (0..self.sockets.len()).rev() {
@@ -388,37 +377,34 @@ impl Listeners {
     }
 
     /// Where they can be reached.
-    #[must_use]
-    pub fn addresses(&self) -> &[Address] {
+    pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
     /// Where they can be reached, and how the configuration writes that, in the order of [`Self::handles`].
-    pub fn bound(&self) -> impl Iterator<Item = (Address, Option<String>)> {
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (Address, Option<String>)> {
         self.addresses.iter().cloned().zip(self.written.iter().cloned())
     }
 
     /// Second handles of the sockets, for those who accept.
-    ///
-    /// # Errors
-    /// What dup(2) answers.
-    pub fn handles(&self) -> io::Result<Vec<Listener>> {
+    /// Fails with what dup(2) answers.
+    pub(crate) fn handles(&self) -> io::Result<Vec<Listener>> {
         self.sockets.iter().map(Listener::try_clone).collect()
     }
 
     /// Closes our handles, so that the kernel refuses new connections as soon as nobody accepts any more.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.sockets.clear();
     }
 
     /// The files of Unix sockets that are or become ours.
-    pub fn made_files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn made_files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().chain(&self.offered_files).map(|(path, ..)| path.as_path())
     }
 
     /// Removes the files of Unix sockets that we made and nobody replaced since, unless a service manager holds their
     /// sockets for the next process. Not done on drop: the launcher of a daemon holds the same listeners.
-    pub fn remove_files(&mut self) {
+    pub(crate) fn remove_files(&mut self) {
         for (path, device, inode) in self.files.drain(..).filter(|_| !self.held) {
             let removed = files::remove_if(&path, (device, inode)).map(drop);
             if let Err(error) = removed.or_else(not_found) {
@@ -429,10 +415,8 @@ impl Listeners {
 }
 
 /// Refuses Unix listeners with the name of one of the gateway's run-time files.
-///
-/// # Errors
-/// [`Error::OwnName`].
-pub fn check_names(configured: &[ListenAddr], paths: &RunPaths) -> Result<(), Error> {
+/// Fails with [`Error::OwnName`].
+pub(crate) fn check_names(configured: &[ListenAddr], paths: &RunPaths) -> Result<(), Error> {
     let wrong = configured.iter().find_map(|listener| match listener {
         ListenAddr::Unix(path) if paths.have(path) => Some(path),
         _ => None,

@@ -36,7 +36,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What runs.
 #[derive(Debug)]
-pub enum State {
+pub(crate) enum State {
     /// Nothing, and no pid file.
     Stopped,
     /// Nothing, but a pid file was left behind.
@@ -47,16 +47,16 @@ pub enum State {
 
 /// A proved gateway.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     /// The process.
-    pub handle: Handle,
+    pub(crate) handle: Handle,
     /// What it wrote about itself.
-    pub record: Record,
+    pub(crate) record: Record,
 }
 
 /// How a stop went well.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// The process ended.
     Ended(i32),
     /// It did not end in time, and was killed.
@@ -70,7 +70,7 @@ pub enum Stopped {
 
 /// Whether there is somebody to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reached {
+pub(crate) enum Reached {
     /// A gateway holds the lock.
     Somebody,
     /// Nobody does.
@@ -82,7 +82,7 @@ pub enum Reached {
 
 /// Why the state cannot be told or the gateway not stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The directory cannot be trusted or used.
     #[error(transparent)]
     Paths(#[from] paths::Error),
@@ -136,10 +136,7 @@ fn unstopped(waited: Duration) -> String {
 }
 
 /// Tells what runs.
-///
-/// # Errors
-/// When that cannot be told.
-pub fn locate(paths: &RunPaths) -> Result<State, Error> {
+pub(crate) fn locate(paths: &RunPaths) -> Result<State, Error> {
     if paths.is_absent() {
         return Ok(State::Stopped);
     }
@@ -184,10 +181,8 @@ fn prove(record: &Record, owner: u32) -> Result<Option<Handle>, Error> {
 /// Asks the running gateway to drain and end (TERM), and waits until the process has ended and the lock is free.
 ///
 /// The main process of a systemd unit is stopped by systemd instead.
-///
-/// # Errors
-/// When it cannot be found, signalled, or does not end within its drain time-out and a margin and `force` is not set.
-pub fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
+/// Fails when it cannot be found, signalled, or does not end within its drain time-out and a margin and `force` is not set.
+pub(crate) fn stop(paths: &RunPaths, force: bool) -> Result<Stopped, Error> {
     let State::Running(running) = locate(paths)? else {
         return Ok(Stopped::WasNot { stale_removed: remove_stale(paths)? });
     };
@@ -259,10 +254,7 @@ fn wait(paths: &RunPaths, running: &Running, waited: Duration) -> Result<(), Err
 
 /// Tells whether a gateway runs, for asking it something over its control socket. Its process need not be proved, since
 /// nothing is signalled; where systemd gives each command a user namespace of its own it could not be.
-///
-/// # Errors
-/// When that cannot be told.
-pub fn reach(paths: &RunPaths) -> Result<Reached, Error> {
+pub(crate) fn reach(paths: &RunPaths) -> Result<Reached, Error> {
     if paths.is_absent() {
         return Ok(Reached::Nobody { stale_removed: false });
     }
@@ -275,10 +267,7 @@ pub fn reach(paths: &RunPaths) -> Result<Reached, Error> {
 
 /// Asks the gateway for its status, before something is asked of it that may take long: one that is suspended is not
 /// waited for, but one that is merely busy is, at most for `limit`.
-///
-/// # Errors
-/// When there is no whole answer.
-pub fn ask_status<A: DeserializeOwned>(
+pub(crate) fn ask_status<A: DeserializeOwned>(
     paths: &RunPaths,
     limit: Duration,
 ) -> Result<Reply<A>, control::Error> {
@@ -291,8 +280,7 @@ pub fn ask_status<A: DeserializeOwned>(
 }
 
 /// The number of the process that runs, if it is known to be suspended.
-#[must_use]
-pub fn suspended(paths: &RunPaths) -> Option<i32> {
+pub(crate) fn suspended(paths: &RunPaths) -> Option<i32> {
     match locate(paths) {
         Ok(State::Running(running)) if running.handle.is_suspended() => Some(running.handle.pid()),
         _ => None,

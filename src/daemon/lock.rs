@@ -31,7 +31,7 @@ const RECORD_LIMIT: u64 = 64 * 1024;
 
 /// The held lock.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     /// The open file that carries it.
     file: File,
     /// Its name.
@@ -49,7 +49,7 @@ pub(super) enum Holder {
 
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Another gateway holds it and is alive.
     #[error("mcpeg is already running with pid {} since {} (pid file `{}`)", .0.pid, .0.since_text(), .0.pid_file.display())]
     Running(Box<Record>),
@@ -75,10 +75,8 @@ pub enum Error {
 
 impl Lock {
     /// Takes the lock and writes the record, or tells who holds it.
-    ///
-    /// # Errors
-    /// [`Error::Running`] if another gateway runs; nothing was changed then.
-    pub fn acquire(paths: &RunPaths, record: &Record) -> Result<Self, Error> {
+    /// Fails with [`Error::Running`] if another gateway runs; nothing was changed then.
+    pub(crate) fn acquire(paths: &RunPaths, record: &Record) -> Result<Self, Error> {
         let begun = Instant::now();
         loop {
             if let Some(lock) = Self::try_take(&paths.lock, paths.owners())? {
@@ -119,10 +117,8 @@ impl Lock {
     }
 
     /// The lock that the process before us held and still holds: both have the same open file, flock(2).
-    ///
-    /// # Errors
-    /// [`Error::Lock`] if it is another file than the one at the path.
-    pub fn inherit(paths: &RunPaths, passed: OwnedFd) -> Result<Self, Error> {
+    /// Fails with [`Error::Lock`] if it is another file than the one at the path.
+    pub(crate) fn inherit(paths: &RunPaths, passed: OwnedFd) -> Result<Self, Error> {
         let failed = |error| Error::Lock(paths.lock.clone(), error);
         let file = File::from(passed);
         if !is_still(&paths.lock, &file).map_err(failed)? {
@@ -134,18 +130,13 @@ impl Lock {
     }
 
     /// A second handle of the open file that carries the lock, for the next process.
-    ///
-    /// # Errors
-    /// What dup(2) answers.
-    pub fn share(&self) -> io::Result<OwnedFd> {
+    /// Fails with what dup(2) answers.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.file.as_fd().try_clone_to_owned()
     }
 
     /// Replaces the record. Readers take the first line only, so they see the old record or the new one.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn describe(&self, record: &Record) -> Result<(), Error> {
+    pub(crate) fn describe(&self, record: &Record) -> Result<(), Error> {
         let failed = |error| Error::Record(self.path.clone(), error);
         let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         line.push(b'\n');

@@ -33,9 +33,10 @@ mod record;
 mod signals;
 pub mod unit;
 
-pub use lock::{Error as LockError, Lock};
+pub(crate) use lock::{Error as LockError, Lock};
 pub use paths::{Error as PathsError, RunPaths};
-pub use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
-pub use readiness::Waiting;
-pub use record::Record;
-pub use signals::{Received, SignalRequest, Signals, TABLE as SIGNALS};
+pub(crate) use pidfile::{Error as PidFileError, check_replaceable, remove_own, write as write_pid_file};
+pub(crate) use readiness::Waiting;
+pub(crate) use record::Record;
+pub use signals::TABLE as SIGNALS;
+pub(crate) use signals::{Received, SignalRequest, Signals};

@@ -28,7 +28,7 @@ const NAME_LIMIT: usize = 255;
 
 /// Why the descriptors cannot be taken over.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// `LISTEN_FDS` does not fit what is open.
     #[error("cannot take over the {0} sockets that LISTEN_FDS announces")]
     Claim(u16, #[source] io::Error),
@@ -39,13 +39,13 @@ pub enum Error {
 
 /// Descriptors that were passed and not looked at yet.
 #[derive(Debug, Default)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// Of a socket unit.
     supervised: Vec<OwnedFd>,
     /// Of the store.
     stored: Vec<Stored>,
     /// Where somebody waits for readiness.
-    pub waiting: Option<Waiting>,
+    pub(crate) waiting: Option<Waiting>,
 }
 
 /// A listener that the store held.
@@ -63,10 +63,7 @@ pub(super) struct Stored {
 
 /// Takes over the descriptors that `LISTEN_FDS` announces to this process and that of `--ready-fd`, and closes or shields
 /// all others that the caller left open: daemon(7) SysV step 1.
-///
-/// # Errors
-/// When they are not open, or that for readiness is of no use.
-pub fn claim(rest: Rest, ready: Option<RawFd>) -> Result<Passed, Error> {
+pub(crate) fn claim(rest: Rest, ready: Option<RawFd>) -> Result<Passed, Error> {
     let count = listen_fds::count();
     if let Some(number) = ready {
         check_ready(number, count)?;
@@ -113,7 +110,7 @@ impl Passed {
 
     /// Closes stored listeners that are not configured any more or that nobody can reach, and returns their names in the
     /// store, from where they have to be removed before anything is bound: the manager holds their ports as long.
-    pub fn discard(&mut self, configured: &[ListenAddr]) -> Vec<String> {
+    pub(crate) fn discard(&mut self, configured: &[ListenAddr]) -> Vec<String> {
         let supervised = !self.supervised.is_empty();
         let unwanted = self.stored.extract_if(.., |stored| {
             let address = configured.iter().find(|address| address.to_string() == stored.written);

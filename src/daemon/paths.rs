@@ -23,7 +23,7 @@ const GROUP_WRITABLE: u32 = 0o020;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPaths {
     /// The number of the process, for people and scripts.
-    pub pid_file: PathBuf,
+    pub(crate) pid_file: PathBuf,
     /// The lock with the record; never removed.
     pub lock: PathBuf,
     /// The control socket.
@@ -104,20 +104,17 @@ impl RunPaths {
     }
 
     /// The same files for a process that is about to become this user.
-    #[must_use]
-    pub fn for_user(self, user: Option<(u32, u32)>) -> Self {
+    pub(crate) fn for_user(self, user: Option<(u32, u32)>) -> Self {
         Self { user, ..self }
     }
 
     /// Whose the files may be that a start finds.
-    #[must_use]
-    pub fn owners(&self) -> Owners {
+    pub(crate) fn owners(&self) -> Owners {
         self.user.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid))
     }
 
     /// Where sessions are saved: in `$STATE_DIRECTORY` (systemd.exec(5)), which outlives the service, or beside the pid file.
-    #[must_use]
-    pub fn sessions(&self) -> PathBuf {
+    pub(crate) fn sessions(&self) -> PathBuf {
         let name = self.lock.with_extension("sessions");
         let state = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute());
         match (state, name.file_name()) {
@@ -127,19 +124,12 @@ impl RunPaths {
     }
 
     /// The directory that holds them.
-    ///
-    /// # Panics
-    /// Never: [`Self::resolve`] lets only absolute paths with a file name through.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.pid_file.parent().expect("`resolve` lets only absolute paths with a file name through")
     }
 
     /// Makes the default directory if it is missing, and checks what is there.
-    ///
-    /// # Errors
-    /// When the directory cannot be used safely.
-    pub fn prepare(&self) -> Result<(), Error> {
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
         let path = self.directory();
         let made = match self.place {
             RunDirectory::Given => Directory::open(path),
@@ -166,10 +156,7 @@ impl RunPaths {
     }
 
     /// Checks the directory without making it; that is all that control actions do.
-    ///
-    /// # Errors
-    /// When the directory cannot be used safely.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let path = self.directory();
         let opened = Directory::open(path).map_err(|error| Error::Directory(path.to_path_buf(), error))?;
         self.check_rights(&opened)
@@ -189,8 +176,7 @@ impl RunPaths {
     }
 
     /// Whether a Unix listener or a log would take the name of one of these files.
-    #[must_use]
-    pub fn have(&self, socket: &Path) -> bool {
+    pub(crate) fn have(&self, socket: &Path) -> bool {
         let resolved = |path: &Path| match (path.parent().map(Path::canonicalize), path.file_name()) {
             (Some(Ok(parent)), Some(name)) => parent.join(name),
             _ => path.to_path_buf(),
@@ -202,14 +188,12 @@ impl RunPaths {
     }
 
     /// Whether the directory is one of mcpeg's own, not one that somebody has named.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         self.place != RunDirectory::Given
     }
 
     /// Whether the directory is missing, so that nothing can run there.
-    #[must_use]
-    pub fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         let metadata = self.directory().symlink_metadata();
         metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }

@@ -16,7 +16,7 @@ const LIMIT: u64 = 32;
 
 /// Why a pid file is refused or cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A link could lead the write anywhere.
     #[error("the pid file `{0}` is a symbolic link")]
     Symlink(PathBuf),
@@ -90,10 +90,7 @@ fn parse(content: &[u8]) -> Option<Content> {
 
 /// Checks that a start may put its pid file here, and returns the number that a crashed gateway left behind. The
 /// caller holds the lock, so that no living gateway's file is meant.
-///
-/// # Errors
-/// When what is there is not a stale pid file.
-pub fn check_replaceable(paths: &RunPaths) -> Result<Option<i32>, Error> {
+pub(crate) fn check_replaceable(paths: &RunPaths) -> Result<Option<i32>, Error> {
     let path = &paths.pid_file;
     if let Err(error) = files::sweep_temporaries(path) {
         tracing::warn!(%error, path = %path.display(), "cannot remove what was left beside the pid file");
@@ -105,19 +102,13 @@ pub fn check_replaceable(paths: &RunPaths) -> Result<Option<i32>, Error> {
 }
 
 /// Writes the file as a whole, so that a reader never finds it empty.
-///
-/// # Errors
-/// When the directory does not let us.
-pub fn write(path: &Path, pid: i32) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, pid: i32) -> Result<(), Error> {
     files::write_atomic(path, format!("{pid}\n").as_bytes(), Ownership::mode(0o644))
         .map_err(|error| Error::Write(path.to_path_buf(), error))
 }
 
 /// Removes the file if it still holds our number: an administrator or another program may have taken the name.
-///
-/// # Errors
-/// When it is ours and cannot be removed.
-pub fn remove_own(path: &Path, pid: i32) -> Result<(), Error> {
+pub(crate) fn remove_own(path: &Path, pid: i32) -> Result<(), Error> {
     match read(path) {
         Ok(Content::Number(number)) if number == pid => remove(path),
         _ => Ok(()),

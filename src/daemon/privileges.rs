@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use super::paths::RunPaths;
 use crate::exit::{Exit, ToExit};
-pub use crate::sys::credentials::Credentials;
+pub(crate) use crate::sys::credentials::Credentials;
 use crate::sys::fs::{Directory, Owners, mend};
 use crate::sys::user;
 
@@ -22,7 +22,7 @@ const LOG_DIRECTORY_MODE: u32 = 0o750;
 
 /// Why root is not given up.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nobody has this name.
     #[error("there is no user `{0}`")]
     NoUser(String),
@@ -47,10 +47,7 @@ pub enum Error {
 }
 
 /// The user to become; `None` if nobody asks for it, or this process is that user's already.
-///
-/// # Errors
-/// When there is no such user or group, or this process may not become it.
-pub fn wanted(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>, Error> {
+pub(crate) fn wanted(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>, Error> {
     let Some(name) = user else { return Ok(None) };
     let mut wanted = Credentials::of(name).ok_or_else(|| Error::NoUser(name.to_owned()))?;
     if let Some(group) = group {
@@ -68,10 +65,7 @@ pub fn wanted(user: Option<&str>, group: Option<&str>) -> Result<Option<Credenti
 /// Gives the user what the gateway needs after it has given root up: the default run-time directory, its own files there,
 /// those of the log and what outlives it (of either the first is in directories that are made if they are missing), and the Unix
 /// sockets that were just made. Only what is root's changes hands.
-///
-/// # Errors
-/// When something cannot be given.
-pub fn adopt<'a>(
+pub(crate) fn adopt<'a>(
     credentials: &Credentials,
     paths: &'a RunPaths,
     (log, state): (&'a [PathBuf], &'a [PathBuf]),
@@ -122,10 +116,7 @@ fn give(path: &Path, kinds: &[FileType], to: &Credentials) -> io::Result<()> {
 }
 
 /// Becomes the user, for good.
-///
-/// # Errors
-/// When the kernel refuses, or the user could not keep the run-time files; the process must end then.
-pub fn assume(credentials: &Credentials, paths: &RunPaths) -> Result<(), Error> {
+pub(crate) fn assume(credentials: &Credentials, paths: &RunPaths) -> Result<(), Error> {
     let name = || credentials.name.clone();
     credentials.assume().map_err(|(what, error)| Error::Assume(name(), what, error))?;
     let usable = nix::unistd::access(paths.directory(), AccessFlags::W_OK | AccessFlags::X_OK);
@@ -133,8 +124,7 @@ pub fn assume(credentials: &Credentials, paths: &RunPaths) -> Result<(), Error> 
 }
 
 /// Whether this process could start the program that it runs once more, as an upgrade does.
-#[must_use]
-pub fn can_execute(program: &Path) -> bool {
+pub(crate) fn can_execute(program: &Path) -> bool {
     nix::unistd::access(program, AccessFlags::X_OK).is_ok()
 }
 

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 /// Where somebody waits.
 #[derive(Debug)]
-pub struct Waiting(File);
+pub(crate) struct Waiting(File);
 
 impl Waiting {
     /// At this descriptor.
@@ -22,7 +22,7 @@ impl Waiting {
     }
 
     /// Says that the gateway serves, and closes the descriptor. A reader that is gone or does not read is not waited for.
-    pub fn serves(mut self) {
+    pub(crate) fn serves(mut self) {
         if let Err(error) = self.write() {
             tracing::warn!(%error, "cannot tell the supervisor of --ready-fd that the gateway serves");
         }

@@ -17,42 +17,43 @@ use crate::systemd;
 
 /// The record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The process.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Its start in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
-    pub start_time: u64,
+    pub(crate) start_time: u64,
     /// The boot that the ticks count from.
-    pub boot_id: String,
+    pub(crate) boot_id: String,
     /// The wall-clock time of the record in seconds since 1970, for people.
-    pub since: u64,
+    pub(crate) since: u64,
     /// The version of mcpeg.
-    pub version: String,
+    pub(crate) version: String,
     /// The executable, by its absolute path at the start.
-    pub executable: Option<PathBuf>,
+    pub(crate) executable: Option<PathBuf>,
     /// The main configuration file; `None` without any.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The pid file.
-    pub pid_file: PathBuf,
+    pub(crate) pid_file: PathBuf,
     /// The control socket.
-    pub control: PathBuf,
+    pub(crate) control: PathBuf,
     /// How long a drain may take, in milliseconds; so `--stop` knows how long to wait without the configuration.
     #[serde(default)]
-    pub drain_timeout_ms: u64,
+    pub(crate) drain_timeout_ms: u64,
     /// The systemd unit that the process belongs to, as `NAME.service`.
     #[serde(default)]
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
     /// The launcher of `--daemon` wrote this; the daemon's own record follows within milliseconds.
     #[serde(default)]
-    pub launching: bool,
+    pub(crate) launching: bool,
 }
 
 impl Record {
     /// The record of this process.
-    ///
-    /// # Errors
-    /// When /proc is not mounted.
-    pub fn own(paths: &RunPaths, config: Option<PathBuf>, drain_timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn own(
+        paths: &RunPaths,
+        config: Option<PathBuf>,
+        drain_timeout: Duration,
+    ) -> io::Result<Self> {
         let identity = Identity::own()?;
         Ok(Self {
             pid: identity.pid,
@@ -71,14 +72,12 @@ impl Record {
     }
 
     /// The identity that it claims.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity { pid: self.pid, start_time: self.start_time, boot_id: self.boot_id.clone() }
     }
 
     /// `since` in RFC 3339 form.
-    #[must_use]
-    pub fn since_text(&self) -> String {
+    pub(crate) fn since_text(&self) -> String {
         i64::try_from(self.since)
             .ok()
             .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())

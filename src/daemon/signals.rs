@@ -17,7 +17,7 @@ pub struct Meaning {
     /// Its name.
     pub name: &'static str,
     /// What happens, in words.
-    pub words: &'static str,
+    pub(crate) words: &'static str,
     /// The signal.
     kind: SignalKind,
     /// What it asks for; nothing where there is no handler here.
@@ -75,7 +75,7 @@ pub const TABLE: [Meaning; 7] = [
 
 /// The installed handlers.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     /// One for each signal of [`TABLE`] that asks for something.
     handlers: Vec<(Signal, SignalRequest)>,
     /// Whether a HUP came while nobody could act on it.
@@ -86,7 +86,7 @@ pub struct Signals {
 
 /// What a signal asks a serving gateway to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignalRequest {
+pub(crate) enum SignalRequest {
     /// Drain and end.
     Stop(Received),
     /// Read the configuration again.
@@ -99,7 +99,7 @@ pub enum SignalRequest {
 
 /// A signal that asks for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub(crate) enum Received {
     /// TERM.
     Terminate,
     /// INT.
@@ -108,8 +108,7 @@ pub enum Received {
 
 impl Received {
     /// The exit code when this signal cuts a drain short: 128 and the signal's number, as shells report it.
-    #[must_use]
-    pub const fn exit(self) -> Exit {
+    pub(crate) const fn exit(self) -> Exit {
         match self {
             Self::Terminate => Exit::Terminated,
             Self::Interrupt => Exit::Interrupted,
@@ -117,8 +116,7 @@ impl Received {
     }
 
     /// Its name without SIG.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Terminate => "TERM",
             Self::Interrupt => "INT",
@@ -128,10 +126,8 @@ impl Received {
 
 impl Signals {
     /// Installs the handlers; inside the runtime.
-    ///
-    /// # Errors
-    /// What sigaction(2) answers.
-    pub fn install() -> io::Result<Self> {
+    /// Fails with what sigaction(2) answers.
+    pub(crate) fn install() -> io::Result<Self> {
         let handled = TABLE.iter().filter_map(|meaning| Some((meaning.kind, meaning.wanted?)));
         let handlers =
             handled.map(|(kind, wanted)| Ok((signal(kind)?, wanted))).collect::<io::Result<_>>()?;
@@ -140,7 +136,7 @@ impl Signals {
 
     /// Waits for a signal that asks to stop. A HUP and a USR1 are kept for [`Self::wanted`]: while the gateway starts,
     /// its configuration may have been read already. Safe to cancel.
-    pub async fn stop(&mut self) -> Received {
+    pub(crate) async fn stop(&mut self) -> Received {
         loop {
             match self.received().await {
                 SignalRequest::Stop(received) => return received,
@@ -152,7 +148,7 @@ impl Signals {
     }
 
     /// Waits for a signal that a serving gateway acts on. Safe to cancel.
-    pub async fn wanted(&mut self) -> SignalRequest {
+    pub(crate) async fn wanted(&mut self) -> SignalRequest {
         if std::mem::take(&mut self.rotate) {
             SignalRequest::Rotate
         } else if std::mem::take(&mut self.reload) {

@@ -25,8 +25,7 @@ const NOT_SERVING: [&str; 10] = [
 
 /// The unit whose main process the gateway is. None for a command of the unit itself, such as `ExecStop=`: what it asked
 /// systemd for would wait for its own end.
-#[must_use]
-pub fn of(record: &Record) -> Option<Unit> {
+pub(crate) fn of(record: &Record) -> Option<Unit> {
     let name = record.unit.clone()?;
     if systemd::own_unit().as_ref() == Some(&name) {
         return None;
@@ -37,8 +36,7 @@ pub fn of(record: &Record) -> Option<Unit> {
 }
 
 /// The unit whose gateway has this pid file when it runs, for one that does not. None for a command of the unit itself.
-#[must_use]
-pub fn with_pid_file(pid_file: &Path) -> Option<Unit> {
+pub(crate) fn with_pid_file(pid_file: &Path) -> Option<Unit> {
     let managers = [
         (Manager::System, PathBuf::from("/run")),
         (Manager::User, PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default())),

@@ -103,7 +103,7 @@ impl Gateway {
     /// # Errors
     /// [`Error::Tls`] if the certificates of a listener cannot be used, [`Error::Certificates`] if an upstream needs TLS and
     /// the system has no certificates.
-    pub fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
+    pub(crate) fn start(config: &Config, offers: Vec<Offer>, state: &Path) -> Result<Self, Error> {
         let (gates, issuers) = (Arc::new(Gates::new(&config.server)?), Issuers::start(&config.issuers)?);
         let builtin = Arc::new(Builtin::new(config.sources.first().cloned()));
         let (changes, draining) = (Changes::default(), CancellationToken::new());
@@ -226,7 +226,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the listener cannot be used at all.
-    pub fn serve(
+    pub(crate) fn serve(
         &self,
         listener: Listener,
         written: Option<String>,
@@ -329,7 +329,7 @@ impl Gateway {
     }
 
     /// Opens the way to the process before or after this one.
-    pub fn set_peer(&self, peer: Sender) {
+    pub(crate) fn set_peer(&self, peer: Sender) {
         self.0.peer.set(peer);
         self.0.owners.tell_all();
     }
@@ -356,20 +356,20 @@ impl Gateway {
 
     /// What clients were shown of lists, for the next process.
     #[must_use]
-    pub fn known_lists(&self) -> Vec<KnownLists> {
+    pub(crate) fn known_lists(&self) -> Vec<KnownLists> {
         self.0.routing.current().known_lists()
     }
 
     /// What clients have used of their rates, for the next process.
     #[must_use]
-    pub fn used(&self) -> Vec<Used> {
+    pub(crate) fn used(&self) -> Vec<Used> {
         let table = self.0.routing.current();
         let named = table.clients().iter().filter_map(|client| Some((client.name(), client.usage()?)));
         self.0.usages.used(named)
     }
 
     /// Takes what clients have used of their rates in the process before.
-    pub fn inherit_used(&self, used: &[Used]) {
+    pub(crate) fn inherit_used(&self, used: &[Used]) {
         let table = self.0.routing.current();
         let known = |name: &ClientName| table.clients().get(name).map(|client| client.usage());
         self.0.usages.inherit(&table.server.per_client, known, used);
@@ -377,7 +377,7 @@ impl Gateway {
 
     /// Takes what clients were shown of lists by the process before. Where other upstreams are behind the endpoint of all than
     /// then, its clients are told.
-    pub fn inherit_lists(&self, known: &[KnownLists]) {
+    pub(crate) fn inherit_lists(&self, known: &[KnownLists]) {
         if !known.is_empty() {
             self.0.changes.succeeds();
         }

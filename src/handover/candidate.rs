@@ -23,7 +23,7 @@ const COMPLAINT_LIMIT: usize = 2048;
 
 /// A process that may become the next one; it is ended when this is dropped before [`Candidate::release`].
 #[derive(Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The process between us and it, which leads its group; waited for at the end, so that the number stays taken.
     between: Child,
     /// What was executed.
@@ -36,10 +36,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Starts the program, and returns our end of its channel.
-    ///
-    /// # Errors
-    /// When it cannot be executed.
-    pub fn start(executable: &Path) -> Result<(Self, tokio::net::UnixStream), Error> {
+    pub(crate) fn start(executable: &Path) -> Result<(Self, tokio::net::UnixStream), Error> {
         let (ours, theirs) = UnixStream::pair().map_err(Error::Pass)?;
         ours.set_nonblocking(true).map_err(Error::Pass)?;
         let mut command = process::command(executable);
@@ -67,22 +64,22 @@ impl Candidate {
     }
 
     /// It has taken over: from here on it is nobody's to end.
-    pub fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.released = true;
     }
 
     /// It ended, or never was what it should be.
-    pub fn died(&mut self) -> Error {
+    pub(crate) fn died(&mut self) -> Error {
         Error::Died(self.complaint())
     }
 
     /// It speaks another protocol.
-    pub fn foreign(&mut self) -> Error {
+    pub(crate) fn foreign(&mut self) -> Error {
         Error::Protocol(self.executable.clone(), self.complaint())
     }
 
     /// It is too slow.
-    pub fn late(&mut self, limit: Duration) -> Error {
+    pub(crate) fn late(&mut self, limit: Duration) -> Error {
         Error::TimeOut(limit, self.complaint())
     }
 
@@ -133,10 +130,8 @@ impl Drop for Candidate {
 
 /// Passes descriptors: the lock, standard error, one end of a socket pair for those of children, and the listeners.
 /// Returns the other end of the pair.
-///
-/// # Errors
-/// What socketpair(2) or sendmsg(2) answers.
-pub fn pass(
+/// Fails with what socketpair(2) or sendmsg(2) answers.
+pub(crate) fn pass(
     channel: &impl std::os::fd::AsFd,
     lock: &OwnedFd,
     listeners: &[OwnedFd],

@@ -19,39 +19,33 @@ use super::session::Session;
 use crate::sys::scm_rights;
 
 /// How long the other process may take to read.
-pub const READ_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long the other process may take to say whether it knows a session.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// The way of children's descriptors, which come before what is said of the child.
 #[derive(Debug)]
-pub struct Descriptors(UnixStream);
+pub(crate) struct Descriptors(UnixStream);
 
 impl Descriptors {
     /// One end; inside the runtime.
-    ///
-    /// # Errors
-    /// What `epoll_ctl(2)` answers.
-    pub fn of(socket: std::os::unix::net::UnixStream) -> io::Result<Self> {
+    /// Fails with what `epoll_ctl(2)` answers.
+    pub(crate) fn of(socket: std::os::unix::net::UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         UnixStream::from_std(socket).map(Self)
     }
 
     /// Sends those of one child, waiting for room.
-    ///
-    /// # Errors
-    /// What sendmsg(2) answers, and `TimedOut` if the other process does not read.
-    pub async fn send(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
+    /// Fails with what sendmsg(2) answers, and `TimedOut` if the other process does not read.
+    pub(crate) async fn send(&self, descriptors: &[OwnedFd]) -> io::Result<()> {
         let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         let sent = self.0.async_io(Interest::WRITABLE, || scm_rights::send(&self.0, &descriptors));
         tokio::time::timeout(READ_LIMIT, sent).await?
     }
 
     /// Those of the child of which something was just said.
-    ///
-    /// # Errors
-    /// `WouldBlock` if nothing has come, else what recvmsg(2) answers.
-    pub fn receive(&self) -> io::Result<Vec<OwnedFd>> {
+    /// Fails with `WouldBlock` if nothing has come, else what recvmsg(2) answers.
+    pub(crate) fn receive(&self) -> io::Result<Vec<OwnedFd>> {
         scm_rights::receive(&self.0)
     }
 }
@@ -78,7 +72,7 @@ struct Shared {
 
 /// The sending side; clones share it.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// Towards the task that writes.
     queue: mpsc::UnboundedSender<Outgoing>,
     /// What both sides know.
@@ -101,7 +95,7 @@ impl Sender {
     }
 
     /// Waits until everything that was queued is sent, or the channel is broken; `false` if the other process does not read.
-    pub async fn flush(&self) -> bool {
+    pub(crate) async fn flush(&self) -> bool {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Outgoing::Flush(done)).is_err() {
             return true;
@@ -110,13 +104,12 @@ impl Sender {
     }
 
     /// Cancelled when the other process is gone.
-    #[must_use]
-    pub fn over(&self) -> &CancellationToken {
+    pub(crate) fn over(&self) -> &CancellationToken {
         &self.shared.over
     }
 
     /// Asks the other process for a session.
-    pub async fn find(&self, id: &str) -> Option<Session> {
+    pub(crate) async fn find(&self, id: &str) -> Option<Session> {
         let (answer, found) = oneshot::channel();
         self.shared.waiting.lock().sessions.entry(id.to_owned()).or_default().push(answer);
         self.send(&Message::Find { id: id.to_owned() });
@@ -128,7 +121,7 @@ impl Sender {
     }
 
     /// Has the other process read its configuration again; what it answers, unless it ends before.
-    pub fn reload(&self) -> impl Future<Output = Option<String>> + Send + 'static {
+    pub(crate) fn reload(&self) -> impl Future<Output = Option<String>> + Send + 'static {
         let (answered, answer) = oneshot::channel();
         let id = self.shared.reloads.fetch_add(1, Ordering::Relaxed);
         self.shared.waiting.lock().reloads.insert(id, answered);
@@ -146,7 +139,7 @@ impl Sender {
 
 /// The receiving side; dropping it ends the channel.
 #[derive(Debug)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     /// The socket.
     socket: tokio::io::BufReader<OwnedReadHalf>,
     /// What has come of a line.
@@ -164,7 +157,7 @@ impl Drop for Receiver {
 
 impl Receiver {
     /// The next message that nobody waits for; `None` when the other process is gone or does not make sense. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Message> {
+    pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             let mut limited = (&mut self.socket).take(LINE_LIMIT);
             limited.read_until(b'\n', &mut self.begun).await.ok()?;
@@ -187,8 +180,7 @@ impl Receiver {
 }
 
 /// Makes a channel of a connected socket; inside the runtime.
-#[must_use]
-pub fn open(stream: UnixStream) -> (Sender, Receiver) {
+pub(crate) fn open(stream: UnixStream) -> (Sender, Receiver) {
     let (reader, writer) = stream.into_split();
     let (queue, queued) = mpsc::unbounded_channel();
     let shared = Arc::<Shared>::default();

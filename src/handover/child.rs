@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 /// Which of an upstream's connections a child belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LinkKind {
+pub(crate) enum LinkKind {
     /// The native one.
     Native,
     /// The legacy one that all sessions share, to a server that is modern by nature.
@@ -20,7 +20,7 @@ pub enum LinkKind {
 /// Which of the two shapes of MCP was agreed with a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Era {
+pub(crate) enum Era {
     /// Revisions up to 2025-11-25.
     Legacy,
     /// Revision 2026-07-28.
@@ -29,69 +29,70 @@ pub enum Era {
 
 /// What tells one content of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The device and the number of its inode.
-    pub inode: (u64, u64),
+    pub(crate) inode: (u64, u64),
     /// Its size, in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// When it was last written, in seconds and nanoseconds.
-    pub written: (i64, i64),
+    pub(crate) written: (i64, i64),
 }
 
 /// A child that may be handed over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Its upstream.
-    pub upstream: String,
+    pub(crate) upstream: String,
     /// Its connection.
-    pub place: LinkKind,
+    pub(crate) place: LinkKind,
     /// Its pid.
-    pub child: u32,
+    pub(crate) child: u32,
     /// How it was started, as a digest.
     #[serde(rename = "recipe")]
-    pub spec: String,
+    pub(crate) spec: String,
     /// The files that it was made of.
-    pub files: Vec<(PathBuf, Stamp)>,
+    pub(crate) files: Vec<(PathBuf, Stamp)>,
     /// The era that was agreed.
-    pub era: Era,
+    pub(crate) era: Era,
     /// The revision that was agreed.
-    pub version: String,
+    pub(crate) version: String,
     /// The server's capabilities.
-    pub capabilities: Box<RawValue>,
+    pub(crate) capabilities: Box<RawValue>,
     /// Its instructions.
-    pub instructions: Option<String>,
+    pub(crate) instructions: Option<String>,
     /// The least severe log message that it was asked for, as JSON.
-    pub log: Option<Box<RawValue>>,
+    pub(crate) log: Option<Box<RawValue>>,
     /// The last identifier that is the old process's to give out.
-    pub last: u64,
+    pub(crate) last: u64,
 }
 
 /// What goes with the descriptors of a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Child {
+#[expect(clippy::struct_field_names, reason = "other versions call it so")]
+pub(crate) struct Child {
     /// Its pid.
-    pub child: u32,
+    pub(crate) child: u32,
     /// What was read of its standard output but not used, in base64.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// The same of standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// The requests in flight.
-    pub calls: Vec<u64>,
+    pub(crate) calls: Vec<u64>,
 }
 
 /// A child on its way to another process.
 #[derive(Debug)]
-pub struct ChildTransfer {
+pub(crate) struct ChildTransfer {
     /// What the other process must know.
-    pub child: Child,
+    pub(crate) child: Child,
     /// A pidfd, standard input, standard output, and standard error if that is open.
-    pub descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 /// What one process tells the other of a child that is handed over, by its pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ChildMessage {
+pub(crate) enum ChildMessage {
     /// A message: to the new process one for the child, to the old one what the child has said.
     Line {
         /// The child.

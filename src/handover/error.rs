@@ -9,7 +9,7 @@ use crate::exit::{Exit, ToExit};
 
 /// Why the next process does not serve.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no such program, or it cannot be executed.
     #[error("cannot execute `{0}`")]
     Execute(PathBuf, #[source] io::Error),
@@ -60,8 +60,7 @@ pub enum Error {
 impl Error {
     /// What a message means that came where another one was due: what the other process refused for, or that it is out of
     /// order.
-    #[must_use]
-    pub fn instead(message: Message, due: &Message) -> Self {
+    pub(crate) fn instead(message: Message, due: &Message) -> Self {
         match message {
             Message::Failed { exit, text, hint } => {
                 let exit = Exit::from_code(exit).unwrap_or(Exit::Bug);

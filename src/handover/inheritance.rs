@@ -15,28 +15,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the next process was given.
 #[derive(Debug)]
-pub struct Inheritance {
+pub(crate) struct Inheritance {
     /// What to serve.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
     /// The lock's open file.
-    pub lock: OwnedFd,
+    pub(crate) lock: OwnedFd,
     /// The way of children's descriptors.
-    pub descriptors: UnixStream,
+    pub(crate) descriptors: UnixStream,
     /// The listeners, in the plan's order.
-    pub listeners: Vec<OwnedFd>,
+    pub(crate) listeners: Vec<OwnedFd>,
 }
 
 /// Whether this process was started to take a gateway's place.
-#[must_use]
-pub fn is_successor() -> bool {
+pub(crate) fn is_successor() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
 /// Takes the channel, which is standard input; the process must not have touched other descriptors yet.
-///
-/// # Errors
-/// When it is no socket.
-pub fn channel() -> Result<UnixStream, Error> {
+pub(crate) fn channel() -> Result<UnixStream, Error> {
     let socket = fd::take_stdin().map_err(Error::NotASuccessor)?;
     // Only a connected Unix socket has a peer's name, if an empty one.
     let stream = UnixStream::from(socket);
@@ -46,10 +42,7 @@ pub fn channel() -> Result<UnixStream, Error> {
 }
 
 /// Says hello and receives everything; standard error is that of the old process afterwards.
-///
-/// # Errors
-/// When the old process is gone or of another version.
-pub fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
+pub(crate) fn receive(mut stream: &UnixStream) -> Result<Inheritance, Error> {
     let pid = nix::unistd::getpid().as_raw();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let hello = Message::Hello { protocol: PROTOCOL, pid, version, extensions: EXTENSIONS };
@@ -75,7 +68,7 @@ fn incomplete() -> Error {
 }
 
 /// Tells the old process why this one does not serve, over a channel that is not in the runtime.
-pub fn fail(mut stream: &UnixStream, error: &impl ToExit) {
+pub(crate) fn fail(mut stream: &UnixStream, error: &impl ToExit) {
     let message = failed(error);
     // If the old process is gone, nobody is left to be told.
     drop(stream.write_all(line(&message).as_bytes()));

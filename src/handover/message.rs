@@ -14,61 +14,61 @@ use crate::config::Overrides;
 use crate::exit::ToExit;
 
 /// The version of what is said over the channel.
-pub const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 2;
 /// What is said beyond what every process of this version understands; each counts those before it. 1: reloads, turns at
 /// upstreams and [`Message::Confirm`].
-pub const EXTENSIONS: u32 = 1;
+pub(crate) const EXTENSIONS: u32 = 1;
 /// Tells a program that it is to take a gateway's place.
-pub const VARIABLE: &str = "MCPEG_UPGRADE";
+pub(crate) const VARIABLE: &str = "MCPEG_UPGRADE";
 /// The longest line, in bytes: any message of a child, escaped.
 pub(super) const LINE_LIMIT: u64 = 4 << 30;
 
 /// What the old process tells the next one about itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// `--config`.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The options that replace what the configuration says.
     #[serde(flatten)]
-    pub overrides: Overrides,
+    pub(crate) overrides: Overrides,
     /// `--user` and `--group`.
     #[serde(default)]
-    pub user: Option<(String, Option<String>)>,
+    pub(crate) user: Option<(String, Option<String>)>,
     /// The pid file.
-    pub pid_file: PathBuf,
+    pub(crate) pid_file: PathBuf,
     /// Where what outlives the process is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
     /// The upstreams that can be used, which the next process must have before it takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usable: Option<Vec<String>>,
+    pub(crate) usable: Option<Vec<String>>,
     /// Whether there is no console.
-    pub background: bool,
+    pub(crate) background: bool,
     /// The listeners, in the order of their descriptors.
-    pub listeners: Outline,
+    pub(crate) listeners: Outline,
     /// The files of Unix listeners.
-    pub files: Vec<SocketFile>,
+    pub(crate) files: Vec<SocketFile>,
     /// The children of upstreams that will be handed over.
     #[serde(with = "offers")]
-    pub children: Vec<Offer>,
+    pub(crate) children: Vec<Offer>,
     /// What clients were shown of the lists behind it; empty from a process that does not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lists: Vec<KnownLists>,
+    pub(crate) lists: Vec<KnownLists>,
 }
 
 /// What clients were shown of the lists of one upstream, or of the endpoint of all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownLists {
+pub(crate) struct KnownLists {
     /// What tells the upstream from others.
-    pub of: String,
+    pub(crate) of: String,
     /// A digest of each list: none if nobody was shown it, empty if it is not known what was shown.
-    pub lists: Vec<Option<String>>,
+    pub(crate) lists: Vec<Option<String>>,
 }
 
 /// One line of the channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
-pub enum Message {
+pub(crate) enum Message {
     /// New: I am here.
     Hello {
         /// [`PROTOCOL`].
@@ -219,8 +219,7 @@ pub(super) fn line(message: &Message) -> String {
 }
 
 /// An error as a message.
-#[must_use]
-pub fn failed(error: &impl ToExit) -> Message {
+pub(crate) fn failed(error: &impl ToExit) -> Message {
     Message::Failed { exit: error.to_exit().code(), text: crate::exit::chain(error), hint: error.hint() }
 }
 

@@ -47,7 +47,7 @@
 //! `tests/fixtures/upgrade.wire` is a recorded conversation of protocol 2 with extension 1; a test holds the form to it.
 
 mod candidate;
-pub mod channel;
+pub(crate) mod channel;
 mod child;
 mod error;
 mod inheritance;
@@ -58,13 +58,13 @@ mod round;
 mod session;
 mod used;
 
-pub use candidate::{Candidate, pass};
-pub use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp};
-pub use error::Error;
-pub use inheritance::{Inheritance, channel as inherited_channel, fail, is_successor, receive};
-pub use listener::{Outline, SocketFile};
-pub use message::{EXTENSIONS, KnownLists, Message, PROTOCOL, Plan, VARIABLE, failed};
-pub use permit::{LimitMessage, Permits};
-pub use round::{Caller, Round};
-pub use session::{Change, Session};
-pub use used::Used;
+pub(crate) use candidate::{Candidate, pass};
+pub(crate) use child::{Child, ChildMessage, ChildTransfer, Era, LinkKind, Offer, Stamp};
+pub(crate) use error::Error;
+pub(crate) use inheritance::{channel as inherited_channel, fail, is_successor, receive};
+pub(crate) use listener::{Outline, SocketFile};
+pub(crate) use message::{KnownLists, Message, PROTOCOL, Plan, failed};
+pub(crate) use permit::{LimitMessage, Permits};
+pub(crate) use round::{Caller, Round};
+pub(crate) use session::{Change, Session};
+pub(crate) use used::Used;

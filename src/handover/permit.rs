@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 /// What one process tells the other of its permits at an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Permits {
+pub(crate) struct Permits {
     /// What tells its server from any other.
-    pub upstream: String,
+    pub(crate) upstream: String,
     /// What there is to say.
-    pub word: LimitMessage,
+    pub(crate) word: LimitMessage,
 }
 
 /// What there is to say of permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LimitMessage {
+pub(crate) enum LimitMessage {
     /// Old: from now on you give the permits. So many I have, and for so many I wait.
     Held {
         /// Permits that its requests have.

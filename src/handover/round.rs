@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 /// A client of the modern era.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The network that one client has for itself; none over a Unix socket.
-    pub network: Option<IpAddr>,
+    pub(crate) network: Option<IpAddr>,
     /// `clientInfo` as it writes it.
-    pub info: Box<str>,
+    pub(crate) info: Box<str>,
     /// The name that it has shown to be its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub(crate) client: Option<String>,
 }
 
 /// What the two processes tell each other about a repetition, by the new one's number for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Round {
+pub(crate) enum Round {
     /// New: go on with a request.
     GoOn {
         /// The repetition's number.

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 /// What has changed of a session since its state was noted.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub(crate) enum Change {
     /// The client follows this resource.
     Subscribed(String),
     /// It does not.
@@ -38,66 +38,62 @@ pub enum Change {
 
 impl Change {
     /// The change as one line of text.
-    #[must_use]
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         line(self)
     }
 }
 
 /// A session's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Session {
+pub(crate) struct Session {
     /// Its identifier.
-    pub id: String,
+    pub(crate) id: String,
     /// The upstream whose endpoint it was opened at; `None` for the merged one.
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// The network address of who began it.
     #[serde(default)]
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// The client whose it is, if that has shown a name: nobody else may have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub(crate) client: Option<String>,
     /// `clientInfo`.
-    pub info: Box<RawValue>,
+    pub(crate) info: Box<RawValue>,
     /// The client's capabilities.
-    pub capabilities: Box<RawValue>,
+    pub(crate) capabilities: Box<RawValue>,
     /// The agreed revision.
-    pub version: String,
+    pub(crate) version: String,
     /// `logging/setLevel`'s parameters.
     #[serde(default)]
-    pub log_level: Option<Box<RawValue>>,
+    pub(crate) log_level: Option<Box<RawValue>>,
     /// The URIs of subscribed resources.
     #[serde(default)]
-    pub subscriptions: Vec<String>,
+    pub(crate) subscriptions: Vec<String>,
     /// The tasks that it has begun, with their upstreams.
     #[serde(default)]
-    pub tasks: Vec<(String, String)>,
+    pub(crate) tasks: Vec<(String, String)>,
     /// The last identifier of a question to the client.
     #[serde(default)]
-    pub last_asked: u64,
+    pub(crate) last_asked: u64,
     /// The last number of a stream of answers.
     #[serde(default)]
-    pub last_stream: u64,
+    pub(crate) last_stream: u64,
     /// The place of the last message for its GET stream.
     #[serde(default)]
-    pub last_told: u64,
+    pub(crate) last_told: u64,
     /// The streams that end with the process, with the requests that they answer.
     #[serde(default)]
-    pub streams: Vec<(u64, Box<RawValue>)>,
+    pub(crate) streams: Vec<(u64, Box<RawValue>)>,
     /// Whether its client speaks HTTP+SSE.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub events: bool,
+    pub(crate) events: bool,
     /// When it began, if the version that saved it knows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<SystemTime>,
+    pub(crate) began: Option<SystemTime>,
 }
 
 impl Session {
     /// Reads a state with the changes that were noted after it; of the streams, at most so many of the last are kept.
-    ///
-    /// # Errors
-    /// When the state is none.
-    pub fn read(state: &str, changes: &[String], streams: usize) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(state: &str, changes: &[String], streams: usize) -> Result<Self, serde_json::Error> {
         let mut state: Self = serde_json::from_str(state)?;
         let mut subscriptions: HashSet<String> = state.subscriptions.drain(..).collect();
         // What another version notes beside is no reason to lose the session.
@@ -123,8 +119,7 @@ impl Session {
     }
 
     /// The state as one line of text.
-    #[must_use]
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         line(self)
     }
 }

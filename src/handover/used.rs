@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 /// What one client has used of one rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Used {
+pub(crate) struct Used {
     /// Its name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub(crate) client: Option<String>,
     /// Else its network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// The pattern of tools that the rate is for; `None` for that of all requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool: Option<String>,
+    pub(crate) tool: Option<String>,
     /// How long it takes until nothing is used of it, in milliseconds.
-    pub behind_ms: u64,
+    pub(crate) behind_ms: u64,
 }

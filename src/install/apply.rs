@@ -10,10 +10,8 @@ use super::target::Target;
 use crate::exit::chain;
 
 /// Carries the plan out. If a step fails, the steps of this run are reverted in reverse order.
-///
-/// # Errors
-/// [`Error::RolledBack`] with the cause, [`Error::NotRolledBack`], [`Error::Busy`].
-pub fn carry_out(target: &Target, plan: &Plan, listener: &mut Listener<'_>) -> Result<(), Error> {
+/// Fails with [`Error::RolledBack`] with the cause, [`Error::NotRolledBack`], [`Error::Busy`].
+pub(crate) fn carry_out(target: &Target, plan: &Plan, listener: &mut Listener<'_>) -> Result<(), Error> {
     let _lock = target.lock()?;
     if Receipt::read(target.tree(), &target.layout().receipt)?.as_ref() != target.recorded() {
         // Somebody else was faster between the plan and the lock.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::choices::{Choices, LogRotation, NAME};
 use super::error::Error;
@@ -14,13 +13,10 @@ use crate::render::{
     Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text as _, Tmpfiles,
     TomlString, Watch, WatchAct,
 };
-use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
+use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid};
 
 /// The running program, even if its file was moved or removed meanwhile (proc(5)).
 const RUNNING: &str = "/proc/self/exe";
-
-/// Longer than the default `drain_timeout` of 30 s and the time that upstreams get to end after it.
-const STOP_TIMEOUT: Seconds = Seconds::new(Duration::from_secs(60));
 
 /// The content of one file.
 #[derive(Clone, Debug)]
@@ -48,28 +44,24 @@ impl Content {
 
 /// The files that are made from templates, each with its text.
 #[derive(Debug, Default)]
-pub struct Units {
+pub(crate) struct Units {
     /// `mcpeg.service`.
-    pub service: String,
+    pub(crate) service: String,
     /// `mcpeg.conf` of sysusers.d(5).
-    pub sysusers: String,
+    pub(crate) sysusers: String,
     /// `mcpeg.conf` of tmpfiles.d(5).
-    pub tmpfiles: String,
+    pub(crate) tmpfiles: String,
     /// The configuration of a fresh installation.
-    pub configuration: String,
+    pub(crate) configuration: String,
     /// The units that follow the configuration in development.
-    pub watcher: Option<[String; 2]>,
+    pub(crate) watcher: Option<[String; 2]>,
     /// What logrotate(8) reads; an example unless it rotates the log.
-    pub logrotate: String,
+    pub(crate) logrotate: String,
 }
 
 /// Renders what packages ship, for a program at this place: a package cannot know the configuration, so that its unit
 /// is the one in which stdio upstreams can run and the network can be reached.
-///
-/// # Panics
-/// If a path of the layout could not be written into a unit; the tests render all of them.
-#[must_use]
-pub fn render_units(program: &str) -> Units {
+pub(crate) fn render_units(program: &str) -> Units {
     let [mut layout, _] = Layout::documented();
     layout.program = PathBuf::from(program);
     render(&layout, &Choices::default_of(NAME), Confinement { children: true, loopback: false })
@@ -98,8 +90,7 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
         let file = field(&layout.configuration)?;
         let path = Watch { configuration: file, drop_ins, name: name.clone() }.text();
         units.watcher = Some([path, WatchAct { program: program.clone(), name: name.clone() }.text()]);
-        units.service =
-            DevelopmentService { program, configuration, name, stop_timeout: STOP_TIMEOUT }.text();
+        units.service = DevelopmentService { program, configuration, name }.text();
         return Ok(units);
     }
     let (user, group) = (account(&layout.user)?, account(&layout.group)?);
@@ -109,17 +100,13 @@ pub(super) fn render(layout: &Layout, choices: &Choices, confinement: Confinemen
     units.sysusers = Sysusers { account: user.clone(), group: group.clone(), home }.text();
     units.tmpfiles = Tmpfiles { group: group.clone(), directory }.text();
     units.logrotate = logrotate(layout, choices)?;
-    let stop_timeout = STOP_TIMEOUT;
     units.service =
-        Service { program, configuration, name, account: user, group, programs, confinement, stop_timeout }
-            .text();
+        Service { program, configuration, name, account: user, group, programs, confinement }.text();
     Ok(units)
 }
 
 /// What logrotate(8) reads.
-///
-/// # Errors
-/// See [`render`].
+/// Fails with [`render`].
 pub(super) fn logrotate(layout: &Layout, choices: &Choices) -> Result<String, Error> {
     let invalid = |error: Invalid| Error::Choice(error.to_string());
     let Some(log_file) = layout.log_file() else { return Ok(String::new()) };

@@ -95,8 +95,7 @@ pub(super) fn reachable(target: &Target, listeners: &[ListenAddr]) -> Result<(),
 }
 
 /// Whether a user's service ends when the user logs out: without lingering, the user's systemd does (loginctl(1)).
-#[must_use]
-pub fn ends_with_the_session(layout: &Layout) -> bool {
+pub(crate) fn ends_with_the_session(layout: &Layout) -> bool {
     layout.is_users() && !Path::new(LINGERING).join(&layout.user).exists()
 }
 
@@ -135,9 +134,7 @@ fn writable(target: &Target) -> Result<(), Error> {
 }
 
 /// Refuses `--no-enable` where the service is started at boot: that is the administrator's to change.
-///
-/// # Errors
-/// [`Error::Choice`].
+/// Fails with [`Error::Choice`].
 pub(super) fn enabled(target: &Target) -> Result<(), Error> {
     let layout = target.layout();
     if !target.asks_no_enable() || target.tree().look(&layout.wants_link)?.is_none() {
@@ -150,9 +147,7 @@ pub(super) fn enabled(target: &Target) -> Result<(), Error> {
 }
 
 /// Refuses listeners that were asked for where the configuration, which stays as it is, has others; `stays` are those.
-///
-/// # Errors
-/// [`Error::Edited`].
+/// Fails with [`Error::Edited`].
 pub(super) fn heard(target: &Target, stays: Option<&[ListenAddr]>) -> Result<(), Error> {
     let (Some(asked), Some(stays)) = (target.asked_listeners(), stays) else { return Ok(()) };
     let stays: Vec<String> = stays.iter().map(ToString::to_string).collect();
@@ -165,9 +160,7 @@ pub(super) fn heard(target: &Target, stays: Option<&[ListenAddr]>) -> Result<(),
 
 /// Refuses to change who rotates the log where the configuration, which stays as it is, says something else, and where there is
 /// no logrotate(8).
-///
-/// # Errors
-/// [`Error::Rotation`], [`Error::NoLogrotate`].
+/// Fails with [`Error::Rotation`], [`Error::NoLogrotate`].
 pub(super) fn rotated(target: &Target, stays: Option<&config::Log>) -> Result<(), Error> {
     let (chosen, layout) = (target.choices().log_rotation(), target.layout());
     let before = target.receipt().map(|receipt| receipt.choices().log_rotation()).unwrap_or_default();

@@ -24,7 +24,7 @@ const NO_PREFIX: [&str; 7] = ["/usr", "/home", "/root", "/run", "/tmp", "/var/tm
 /// Which kind of service is installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Profile {
+pub(crate) enum Profile {
     /// A confined service of the machine.
     #[default]
     Production,
@@ -35,7 +35,7 @@ pub enum Profile {
 /// Who rotates the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LogRotation {
+pub(crate) enum LogRotation {
     /// mcpeg itself.
     #[default]
     Own,
@@ -45,25 +45,25 @@ pub enum LogRotation {
 
 /// What the operator said; absent is what was chosen before, or else the default.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Which kind of service.
-    pub profile: Profile,
+    pub(crate) profile: Profile,
     /// The name of a gateway beside the first one.
-    pub instance: Option<String>,
+    pub(crate) instance: Option<String>,
     /// Where program, manual and completions go.
-    pub prefix: Option<PathBuf>,
+    pub(crate) prefix: Option<PathBuf>,
     /// The account that the service runs under.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Its group.
-    pub group: Option<String>,
+    pub(crate) group: Option<String>,
     /// Where the default configuration listens.
-    pub listen: Vec<String>,
+    pub(crate) listen: Vec<String>,
     /// Whether the service shall not be started at boot.
-    pub no_enable: bool,
+    pub(crate) no_enable: bool,
     /// Who rotates the log.
-    pub log_rotation: Option<LogRotation>,
+    pub(crate) log_rotation: Option<LogRotation>,
     /// Whether the service of a package shall be taken over.
-    pub adopt: bool,
+    pub(crate) adopt: bool,
 }
 
 /// What holds for an installation.
@@ -109,10 +109,8 @@ impl Asked {
 }
 
 /// Refuses what is no name for an instance.
-///
-/// # Errors
-/// [`Error::Choice`].
-pub fn check_instance(instance: &str) -> Result<(), Error> {
+/// Fails with [`Error::Choice`].
+pub(crate) fn check_instance(instance: &str) -> Result<(), Error> {
     name(Some(instance)).map(drop)
 }
 

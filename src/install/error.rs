@@ -9,7 +9,7 @@ use crate::sys::user::is_root;
 
 /// See the variants.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Only root may change the system.
     #[error("root is needed to {0} mcpeg")]
     NotRoot(&'static str),
@@ -258,8 +258,7 @@ impl Error {
     }
 
     /// The last lines of the service's journal, where the service is what failed.
-    #[must_use]
-    pub fn journal(&self) -> &[String] {
+    pub(crate) fn journal(&self) -> &[String] {
         match self {
             Self::Service { journal, .. } => journal,
             Self::RolledBack { source, .. } | Self::Unchanged(source) => source.journal(),

@@ -11,9 +11,9 @@ use super::error::Error;
 use crate::systemd::{Manager, Unit};
 
 /// Where a distribution's package puts the binary.
-pub const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
+pub(crate) const PACKAGED_PROGRAM: &str = "/usr/bin/mcpeg";
 /// Where an installation puts it, unless another prefix is chosen.
-pub const LOCAL_PROGRAM: &str = "/usr/local/bin/mcpeg";
+pub(crate) const LOCAL_PROGRAM: &str = "/usr/local/bin/mcpeg";
 /// What systemd reads of `/usr/local`, whatever the prefix is; `/etc/systemd/system` is the administrator's
 /// (systemd.unit(5) "UNIT FILE LOAD PATH").
 const SYSTEM: &str = "/usr/local/lib";
@@ -33,53 +33,53 @@ const DOCUMENTS: [&str; 8] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Which kind of service it is.
-    pub profile: Profile,
+    pub(crate) profile: Profile,
     /// `mcpeg`, or `mcpeg-NAME` for an instance: the first part of all names that are not shared.
-    pub name: String,
+    pub(crate) name: String,
     /// The account that the service runs under.
-    pub user: String,
+    pub(crate) user: String,
     /// Its group.
-    pub group: String,
+    pub(crate) group: String,
     /// The unit's name.
-    pub unit: String,
+    pub(crate) unit: String,
     /// The binary. Instances share it, with its documents.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Manual, files for monitoring, and completions.
-    pub documents: Vec<PathBuf>,
+    pub(crate) documents: Vec<PathBuf>,
     /// The unit file.
-    pub unit_file: PathBuf,
+    pub(crate) unit_file: PathBuf,
     /// The units that follow the configuration in development: one that watches, and one that acts.
-    pub watcher: Option<[PathBuf; 2]>,
+    pub(crate) watcher: Option<[PathBuf; 2]>,
     /// The declaration of the account, sysusers.d(5); a user's service has none.
-    pub sysusers: Option<PathBuf>,
+    pub(crate) sysusers: Option<PathBuf>,
     /// Modes of the configuration, tmpfiles.d(5); a user's service has none.
-    pub tmpfiles: Option<PathBuf>,
+    pub(crate) tmpfiles: Option<PathBuf>,
     /// What logrotate(8) reads where it rotates the log; a user's service has none.
-    pub logrotate: Option<PathBuf>,
+    pub(crate) logrotate: Option<PathBuf>,
     /// The directory of the configuration.
-    pub configuration_directory: PathBuf,
+    pub(crate) configuration_directory: PathBuf,
     /// The configuration file.
-    pub configuration: PathBuf,
+    pub(crate) configuration: PathBuf,
     /// A new default configuration beside one that somebody edited.
-    pub configuration_new: PathBuf,
+    pub(crate) configuration_new: PathBuf,
     /// Further upstreams.
-    pub drop_ins: PathBuf,
+    pub(crate) drop_ins: PathBuf,
     /// What the installer keeps; root's. The service's own state is below, in `home`.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// The journal of the installation.
-    pub receipt: PathBuf,
+    pub(crate) receipt: PathBuf,
     /// The account's home: the unit's `StateDirectory=`; a user has a home.
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// The unit's `LogsDirectory=`; in development the journal is the log.
-    pub logs: Option<PathBuf>,
+    pub(crate) logs: Option<PathBuf>,
     /// The unit's `CacheDirectory=`; a user has one.
-    pub cache: Option<PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
     /// The pid file of the service, below the unit's `RuntimeDirectory=`.
     pub pid_file: PathBuf,
     /// The link that `systemctl enable` makes.
-    pub wants_link: PathBuf,
+    pub(crate) wants_link: PathBuf,
     /// Places whose unit of the same name would hide ours (systemd.unit(5)).
-    pub shadows: Vec<PathBuf>,
+    pub(crate) shadows: Vec<PathBuf>,
 }
 
 /// The base directories of the calling user (XDG Base Directory Specification).
@@ -224,26 +224,22 @@ impl Layout {
     }
 
     /// The command that talks to the systemd which runs the service.
-    #[must_use]
-    pub fn systemctl(&self) -> &'static str {
+    pub(crate) fn systemctl(&self) -> &'static str {
         self.manager().line()
     }
 
     /// The systemd that runs the service.
-    #[must_use]
-    pub fn manager(&self) -> Manager {
+    pub(crate) fn manager(&self) -> Manager {
         if self.is_users() { Manager::User } else { Manager::System }
     }
 
     /// The unit of the service.
-    #[must_use]
-    pub fn service(&self) -> Unit {
+    pub(crate) fn service(&self) -> Unit {
         Unit::new(self.manager(), &self.unit)
     }
 
     /// Whether the service belongs to the calling user.
-    #[must_use]
-    pub fn is_users(&self) -> bool {
+    pub(crate) fn is_users(&self) -> bool {
         self.profile == Profile::Development
     }
 
@@ -280,8 +276,7 @@ impl Layout {
     }
 
     /// Whether the path is a file or a directory of mcpeg's own, not one above it.
-    #[must_use]
-    pub fn is_own(&self, path: &Path) -> bool {
+    pub(crate) fn is_own(&self, path: &Path) -> bool {
         self.knows_file(path) || self.is_own_directory(path)
     }
 
@@ -304,8 +299,7 @@ impl Layout {
 }
 
 /// Configuration and pid file of an instance: of the calling user's service, where that is there, or else of the machine's.
-#[must_use]
-pub fn places_of(instance: &str) -> [PathBuf; 2] {
+pub(crate) fn places_of(instance: &str) -> [PathBuf; 2] {
     let name = format!("{}-{instance}", choices::NAME);
     let of = |layout: Layout| [layout.configuration, layout.pid_file];
     let users = UserPlaces::of_caller().ok().map(|places| Layout::development(&name, &places, "", ""));
@@ -316,15 +310,13 @@ pub fn places_of(instance: &str) -> [PathBuf; 2] {
 }
 
 /// Where the service of an instance, or the first one, keeps what outlives it.
-#[must_use]
-pub fn state_of(instance: Option<&str>) -> PathBuf {
+pub(crate) fn state_of(instance: Option<&str>) -> PathBuf {
     let name =
         instance.map_or_else(|| choices::NAME.to_owned(), |instance| format!("{}-{instance}", choices::NAME));
     Layout::production(&name, &Choices::default_of(&name)).state.join("home")
 }
 
 /// The directories above a path, from the top, without `/`.
-#[must_use]
 pub(super) fn above(path: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
         path.ancestors().skip(1).filter(|a| a.parent().is_some()).map(Path::to_owned).collect();

@@ -2,7 +2,7 @@
 
 /// A part, in the order in which a plan is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// The program.
     Program,
     /// The unit, its start now and at boot.
@@ -23,7 +23,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Program,
         Self::Service,
         Self::Address,
@@ -35,8 +35,7 @@ impl Part {
     ];
 
     /// Its name.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Program => "Program",
             Self::Service => "Service",

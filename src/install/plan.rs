@@ -36,21 +36,21 @@ use crate::render::Confinement;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, Default)]
-pub struct InstallOptions {
+pub(crate) struct InstallOptions {
     /// Whether the service shall be started.
-    pub start: bool,
+    pub(crate) start: bool,
     /// Whether the plan is only shown.
-    pub looks_only: bool,
+    pub(crate) looks_only: bool,
     /// The file to install as configuration; `None` is the default one.
-    pub configuration: Option<PathBuf>,
+    pub(crate) configuration: Option<PathBuf>,
     /// Manual, files for monitoring, and completions, in the order of [`super::layout::Layout::documents`].
-    pub documents: Vec<&'static [u8]>,
+    pub(crate) documents: Vec<&'static [u8]>,
 }
 
 /// The steps of an installation, in order.
 #[derive(Debug, Fieldwork)]
-#[fieldwork(opt_in, get)]
-pub struct Plan {
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
+pub(crate) struct Plan {
     /// See [`Step`].
     #[field(get)]
     steps: Vec<Step>,
@@ -65,7 +65,7 @@ pub struct Plan {
 
 /// What an installation is for whoever runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Occasion {
+pub(crate) enum Occasion {
     /// There is none yet.
     First,
     /// There was one, whose configuration, state and log are there.
@@ -98,10 +98,8 @@ struct Planner<'a> {
 
 impl Plan {
     /// Compares the target with what an installation makes of it.
-    ///
-    /// # Errors
-    /// The refusals of `checks`, [`Error::Foreign`], and those of looking.
-    pub fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
+    /// Fails with the refusals of `checks`, [`Error::Foreign`], and those of looking.
+    pub(crate) fn of_install(target: &Target, options: &InstallOptions) -> Result<Self, Error> {
         let layout = target.layout();
         if !layout.is_users() {
             situation::before_install(target)?;
@@ -144,14 +142,13 @@ impl Plan {
     }
 
     /// Where clients will reach the service; empty if that cannot be told.
-    #[must_use]
-    pub fn entrances(&self) -> Vec<Entrance> {
+    pub(crate) fn entrances(&self) -> Vec<Entrance> {
         self.needs.entrances()
     }
 
     /// The log file, or `None` for the journal alone; `None` if the configuration cannot be read.
-    #[must_use]
-    pub fn log_file(&self, target: &Target) -> Option<Option<PathBuf>> {
+    #[expect(clippy::option_option, reason = "one is about the configuration, and one about the log")]
+    pub(crate) fn log_file(&self, target: &Target) -> Option<Option<PathBuf>> {
         match self.needs.log() {
             Some(log) => Some(log.file.clone()),
             None => (!self.needs.listen().is_empty()).then(|| target.layout().log_file()),
@@ -159,19 +156,17 @@ impl Plan {
     }
 
     /// Whether the service can start programs, and whether it reaches this machine only.
-    #[must_use]
-    pub fn confinement(&self) -> Confinement {
+    pub(crate) fn confinement(&self) -> Confinement {
         self.needs.confinement()
     }
 
     /// The steps of a part, in order.
-    pub fn part(&self, part: Part) -> impl Iterator<Item = &Step> {
+    pub(crate) fn part(&self, part: Part) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |step| step.part() == part)
     }
 
     /// Who runs the service, where it listens, and what it can do, in a sentence.
-    #[must_use]
-    pub fn summary(&self, target: &Target) -> String {
+    pub(crate) fn summary(&self, target: &Target) -> String {
         let layout = target.layout();
         let listen: Vec<String> = self.needs.listen().iter().map(ToString::to_string).collect();
         let listens =
@@ -187,20 +182,17 @@ impl Plan {
     }
 
     /// Whether the program's file is exchanged, which other instances use too.
-    #[must_use]
-    pub fn writes_program(&self, target: &Target) -> bool {
+    pub(crate) fn writes_program(&self, target: &Target) -> bool {
         self.steps.iter().any(|step| step.replaces(&target.layout().program))
     }
 
     /// Whether any step changes anything.
-    #[must_use]
-    pub fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         self.steps.iter().any(Step::changes)
     }
 
     /// Whether any step changes a file or an account.
-    #[must_use]
-    pub fn mends(&self) -> bool {
+    pub(crate) fn mends(&self) -> bool {
         self.steps.iter().any(|step| step.changes() && step.mark() != '>')
     }
 }
@@ -223,8 +215,7 @@ impl Occasion {
     }
 
     /// Whether there is an installation already.
-    #[must_use]
-    pub const fn is_later(&self) -> bool {
+    pub(crate) const fn is_later(&self) -> bool {
         matches!(self, Self::Upgrade(_) | Self::Update | Self::Nothing)
     }
 }

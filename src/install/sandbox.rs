@@ -34,7 +34,7 @@ const COMPILING: [&str; 9] = ["node", "npx", "npm", "bun", "deno", "java", "dotn
 
 /// What is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// The unit.
     unit: String,
     /// What systemd says.
@@ -43,8 +43,7 @@ pub struct Sandbox {
 
 /// The unit that an installation or a package starts with this configuration file, be it loaded or not; `None` if there can be
 /// none.
-#[must_use]
-pub fn service_with(configuration: &Path) -> Option<Unit> {
+pub(crate) fn service_with(configuration: &Path) -> Option<Unit> {
     let directory = configuration.parent()?;
     let name = directory.file_name()?.to_str()?;
     let is_ours = name == NAME || name.starts_with("mcpeg-");
@@ -62,8 +61,7 @@ pub fn service_with(configuration: &Path) -> Option<Unit> {
 
 impl Sandbox {
     /// That of the unit which is started with this configuration file; `None` if there is none.
-    #[must_use]
-    pub fn of_service_with(configuration: &Path) -> Option<Self> {
+    pub(crate) fn of_service_with(configuration: &Path) -> Option<Self> {
         let unit = service_with(configuration).filter(|unit| unit.manager() == Manager::System)?;
         Self::in_force(unit.name().to_owned())
     }
@@ -93,8 +91,7 @@ impl Sandbox {
     }
 
     /// Why nobody could connect to this listener under the unit, or the service not make it; and how that is mended.
-    #[must_use]
-    pub fn hides(&self, listener: &ListenAddr) -> Option<String> {
+    pub(crate) fn hides(&self, listener: &ListenAddr) -> Option<String> {
         let ListenAddr::Unix(path) = listener else { return None };
         let unit = &self.unit;
         let own = DIRECTORIES.iter().flat_map(|(property, above)| {
@@ -149,8 +146,7 @@ impl Sandbox {
     }
 
     /// What it forbids to an upstream, and how that is mended.
-    #[must_use]
-    pub fn forbids(&self, transport: &Transport) -> Option<String> {
+    pub(crate) fn forbids(&self, transport: &Transport) -> Option<String> {
         match transport {
             Transport::Stdio { command, .. } => self.forbids_program(command),
             Transport::Http { urls, .. } => urls.iter().find_map(|url| self.forbids_peer(url)),

@@ -40,10 +40,8 @@ fn is_in_place(target: &Target) -> Result<bool, Error> {
 }
 
 /// What a package's script finds: the package manager that runs it says itself how far the package is.
-///
-/// # Errors
-/// [`Error::File`].
-pub fn for_package(
+/// Fails with [`Error::File`].
+pub(crate) fn for_package(
     root: Option<&Path>,
     target: Result<Target, Error>,
     package: PackageState,

@@ -16,7 +16,7 @@ use super::recovery;
 /// What a command works on, and what is known about it.
 #[derive(Debug, Fieldwork)]
 #[fieldwork(get, vis = "pub(super)")]
-pub struct Target {
+pub(crate) struct Target {
     /// The root.
     tree: Tree,
     /// Whether its systemd runs now; for a user's service, the user's.
@@ -43,11 +43,9 @@ pub struct Target {
 
 impl Target {
     /// Opens the running system (`None`) or an image below a directory.
-    ///
-    /// # Errors
-    /// [`Error::File`] if the directory is not there; [`Error::Choice`] and [`Error::Differs`] for what was asked; those
-    /// of an unreadable receipt.
-    pub fn open(root: Option<&Path>, asked: &Asked) -> Result<Self, Error> {
+    /// Fails with [`Error::File`] if the directory is not there; [`Error::Choice`] and [`Error::Differs`] for what was asked;
+    /// those of an unreadable receipt.
+    pub(crate) fn open(root: Option<&Path>, asked: &Asked) -> Result<Self, Error> {
         let path = root.unwrap_or(Path::new("/"));
         let path = path.canonicalize().map_err(Error::file("open", path))?;
         let tree = Tree::open(&path)?;
@@ -86,26 +84,22 @@ impl Target {
     }
 
     /// Whether its systemd runs now; for a user's service, the user's.
-    #[must_use]
-    pub fn is_booted(&self) -> bool {
+    pub(crate) fn is_booted(&self) -> bool {
         self.booted
     }
 
     /// Every path of the installation.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The directory below which an image is made.
-    #[must_use]
-    pub fn image(&self) -> Option<&Path> {
+    pub(crate) fn image(&self) -> Option<&Path> {
         (!self.tree.is_host()).then(|| self.tree.path())
     }
 
     /// Whether logrotate(8) rotates the log.
-    #[must_use]
-    pub fn is_rotated_by_logrotate(&self) -> bool {
+    pub(crate) fn is_rotated_by_logrotate(&self) -> bool {
         self.choices.log_rotation() == LogRotation::Logrotate
     }
 
@@ -158,17 +152,14 @@ impl Target {
     }
 
     /// The names of the other instances that are installed.
-    #[must_use]
-    pub fn other_instances(&self) -> Vec<&str> {
+    pub(crate) fn other_instances(&self) -> Vec<&str> {
         let there = self.siblings.iter().filter(|(_, receipt)| receipt.state() == State::Installed);
         there.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Refuses a caller who may not do it: a service of the machine needs root, a user's must not be root's.
-    ///
-    /// # Errors
-    /// [`Error::NotRoot`] with the name of the command, [`Error::Root`].
-    pub fn require_rights(act: &'static str, profile: Profile) -> Result<(), Error> {
+    /// Fails with [`Error::NotRoot`] with the name of the command, [`Error::Root`].
+    pub(crate) fn require_rights(act: &'static str, profile: Profile) -> Result<(), Error> {
         let root = rustix::process::geteuid().is_root();
         match profile {
             Profile::Production if !root => Err(Error::NotRoot(act)),

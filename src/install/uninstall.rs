@@ -24,27 +24,27 @@ const MOUNT_POINT: &str = "mounted, so that only what was in there is removed";
 
 /// What the operator asked for.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct UninstallOptions {
+pub(crate) struct UninstallOptions {
     /// Whether configuration, state, logs and cache go too.
-    pub purge: bool,
+    pub(crate) purge: bool,
     /// Whether the process of a service that is given to a package goes on as it is.
-    pub no_restart: bool,
+    pub(crate) no_restart: bool,
 }
 
 /// Something that stays, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// What.
-    pub what: String,
+    pub(crate) what: String,
     /// Why.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
     /// Whether it was to go, and could not.
-    pub failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// One act of an uninstallation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub(crate) enum Removal {
     /// Stops the service.
     Stop,
     /// Removes the link that starts it at boot.
@@ -73,11 +73,11 @@ pub enum Removal {
 
 /// The acts of an uninstallation, in order, and what stays.
 #[derive(Debug)]
-pub struct RemovalPlan {
+pub(crate) struct RemovalPlan {
     /// See [`Removal`].
-    pub acts: Vec<Removal>,
+    pub(crate) acts: Vec<Removal>,
     /// See [`Kept`].
-    pub kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
 }
 
 impl Removal {
@@ -87,8 +87,7 @@ impl Removal {
     }
 
     /// Whether systemd does it, or is told of it.
-    #[must_use]
-    pub const fn is_of_systemd(&self) -> bool {
+    pub(crate) const fn is_of_systemd(&self) -> bool {
         matches!(
             self,
             Self::Stop | Self::Disable | Self::Reload | Self::Mask | Self::Reenable | Self::HandOver
@@ -96,8 +95,7 @@ impl Removal {
     }
 
     /// The act in words.
-    #[must_use]
-    pub fn shown(&self, layout: &Layout) -> String {
+    pub(crate) fn shown(&self, layout: &Layout) -> String {
         let systemctl = layout.systemctl();
         match self {
             Self::Stop => format!("> {systemctl} stop {}", layout.unit),
@@ -117,8 +115,7 @@ impl Removal {
 
 impl Removal {
     /// Why it is done, as one line, for somebody who is asked whether to go on.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Self::Stop => "the service drains, and its upstreams end",
             Self::Disable => "nothing is started at boot any more",
@@ -138,10 +135,8 @@ impl Removal {
 
 impl RemovalPlan {
     /// Says what would be removed, from the receipt and what is on the disk.
-    ///
-    /// # Errors
-    /// [`Error::Packaged`], [`Error::NothingInstalled`], and those of looking.
-    pub fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
+    /// Fails with [`Error::Packaged`], [`Error::NothingInstalled`], and those of looking.
+    pub(crate) fn new(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let act = if options.purge { Act::Purge } else { Act::Uninstall };
         let verdict = ownership::decide(situation::of_command(target)?, act);
         let receipt = match (verdict, target.receipt(), target.package()) {
@@ -184,10 +179,8 @@ impl RemovalPlan {
     }
 
     /// The same for the package whose script asks, whatever its package manager says of it meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::NothingInstalled`], and those of looking.
-    pub fn to_package(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
+    /// Fails with [`Error::NothingInstalled`], and those of looking.
+    pub(crate) fn to_package(target: &Target, options: UninstallOptions) -> Result<Self, Error> {
         let receipt = target.receipt().ok_or(Error::NothingInstalled)?;
         Self::released(target, receipt, options)
     }
@@ -234,8 +227,7 @@ impl RemovalPlan {
     }
 
     /// Whether the service goes on as the package's.
-    #[must_use]
-    pub fn gives_to_package(&self) -> bool {
+    pub(crate) fn gives_to_package(&self) -> bool {
         self.acts.contains(&Removal::Release)
     }
 
@@ -349,10 +341,8 @@ fn made_directories<'a>(layout: &Layout, receipt: &'a Receipt) -> Vec<&'a PathBu
 }
 
 /// Carries the removal out and says what stays beyond the plan. Run again after a failure, it goes on.
-///
-/// # Errors
-/// [`Error::Busy`], and those of the acts.
-pub fn carry_out(
+/// Fails with [`Error::Busy`], and those of the acts.
+pub(crate) fn carry_out(
     target: &Target,
     plan: &RemovalPlan,
     report: &mut dyn FnMut(&Removal),

@@ -46,32 +46,30 @@ const HEADERS: [(&str, &str); 2] =
 
 /// Where clients reach the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrance {
+pub(crate) struct Entrance {
     /// The listener.
-    pub listener: ListenAddr,
+    pub(crate) listener: ListenAddr,
     /// Whether it speaks TLS.
-    pub secure: bool,
+    pub(crate) secure: bool,
 }
 
 /// What was proved.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Where it was asked.
-    pub entrance: Entrance,
+    pub(crate) entrance: Entrance,
     /// Whether an upstream can be used.
-    pub ready: bool,
+    pub(crate) ready: bool,
 }
 
 impl Proof {
     /// What was proved, in words that follow a name.
-    #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!("serves on {}", self.address())
     }
 
     /// Where it serves, and how that was proved.
-    #[must_use]
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let Entrance { listener, secure } = &self.entrance;
         let how = if *secure { "with TLS" } else { "and has answered an MCP request" };
         format!("{listener} {how}")
@@ -79,8 +77,7 @@ impl Proof {
 }
 
 /// Where the installed configuration has the gateway listen; `None` if it does not say so in a form that is valid.
-#[must_use]
-pub fn configured_entrance(target: &Installation) -> Option<Entrance> {
+pub(crate) fn configured_entrance(target: &Installation) -> Option<Entrance> {
     let server = configured(&target.tree().outside(&target.layout().configuration)).ok()?;
     entrance(&server.listen, &server)
 }
@@ -142,8 +139,7 @@ fn configured(file: &Path) -> Result<Server, config::Error> {
 }
 
 /// The URL for clients on this machine; `None` for a Unix socket, which has none.
-#[must_use]
-pub fn endpoint(entrance: &Entrance) -> Option<String> {
+pub(crate) fn endpoint(entrance: &Entrance) -> Option<String> {
     let scheme = if entrance.secure { "https" } else { "http" };
     match reachable(&entrance.listener) {
         ListenAddr::Unix(_) => None,

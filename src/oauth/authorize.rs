@@ -10,7 +10,7 @@ use super::error::{Error, shown};
 use super::registration::Client;
 
 /// One login that has begun. What comes back is taken for no other.
-pub struct Authorization {
+pub(crate) struct Authorization {
     /// Where the browser goes.
     url: String,
     /// What the answer must have.
@@ -34,10 +34,7 @@ fn random<const BYTES: usize>() -> Result<String, Error> {
 
 impl Authorization {
     /// Begins one, from which the browser comes back to this address.
-    ///
-    /// # Errors
-    /// When the server has no such way, or cannot keep a code from being stolen.
-    pub fn begin(authority: &Authority, client: &Client, back: &str) -> Result<Self, Error> {
+    pub(crate) fn begin(authority: &Authority, client: &Client, back: &str) -> Result<Self, Error> {
         let endpoint = authority.authorization_endpoint()?;
         let (state, verifier) = (random::<16>()?, random::<32>()?);
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
@@ -65,28 +62,24 @@ impl Authorization {
     }
 
     /// Where the browser goes.
-    #[must_use]
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// What a token is had for together with a code: what proves that the code is ours, and where the browser came back to.
-    #[must_use]
-    pub fn proof(&self) -> (&str, &str) {
+    pub(crate) fn proof(&self) -> (&str, &str) {
         (&self.verifier, &self.back)
     }
 
     /// Whether this query is an answer to this login, whatever it says.
-    #[must_use]
-    pub fn is_answer(&self, query: &str) -> bool {
+    pub(crate) fn is_answer(&self, query: &str) -> bool {
         find(query, "state").as_deref() == Some(&self.state)
     }
 
     /// The code in what came back: a query, or the whole address.
-    ///
-    /// # Errors
-    /// When it is the answer to something else, or the server says no. What is not known to be of the server is not shown.
-    pub fn code(&self, came: &str) -> Result<String, Error> {
+    /// Fails when it is the answer to something else, or the server says no. What is not known to be of the server is not
+    /// shown.
+    pub(crate) fn code(&self, came: &str) -> Result<String, Error> {
         let query = came.trim();
         let query = query.split_once('?').map_or(query, |(_, query)| query);
         let query = query.split('#').next().unwrap_or(query);

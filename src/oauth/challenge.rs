@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 /// The challenge of the scheme `Bearer`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Challenge {
+pub(crate) struct Challenge {
     /// Where the document about the upstream is.
     metadata: Option<String>,
     /// What is needed for the request that was refused.
@@ -15,8 +15,7 @@ pub struct Challenge {
 
 impl Challenge {
     /// That of an answer; empty where it has none.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::WWW_AUTHENTICATE).into_iter();
         let mut challenges = lines
             .filter_map(|line| http_auth::parse_challenges(line.to_str().ok()?).ok())
@@ -36,7 +35,7 @@ impl Challenge {
     }
 
     /// The scopes that it names, as far as they have the form of such.
-    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
         let is_scope =
             |scope: &&str| scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
         self.scope
@@ -47,8 +46,7 @@ impl Challenge {
     }
 
     /// Whether the token is good, and not good for this.
-    #[must_use]
-    pub fn is_insufficient(&self) -> bool {
+    pub(crate) fn is_insufficient(&self) -> bool {
         self.error.as_deref() == Some("insufficient_scope")
     }
 }

@@ -18,7 +18,7 @@ const EVERY: std::ops::RangeInclusive<u64> = 1..=60;
 const USUAL: u64 = 5;
 
 /// A login that waits for a person.
-pub struct Device(Begun);
+pub(crate) struct Device(Begun);
 
 /// What a server says of it.
 #[derive(Deserialize)]
@@ -39,10 +39,7 @@ struct Begun {
 
 impl Device {
     /// Begins one.
-    ///
-    /// # Errors
-    /// When the server has no such way, cannot be reached, or refuses.
-    pub async fn begin(web: &Web, authority: &Authority, client: &Client) -> Result<Self, Error> {
+    pub(crate) async fn begin(web: &Web, authority: &Authority, client: &Client) -> Result<Self, Error> {
         let scope = authority.scope();
         let mut form = vec![("resource", authority.resource())];
         form.extend(scope.as_deref().map(|scope| ("scope", scope)));
@@ -54,16 +51,17 @@ impl Device {
     }
 
     /// Where the person goes, what is typed there, and where nothing need be typed.
-    #[must_use]
-    pub fn told(&self) -> (&str, &str, Option<&str>) {
+    pub(crate) fn told(&self) -> (&str, &str, Option<&str>) {
         (&self.0.verification_uri, &self.0.user_code, self.0.verification_uri_complete.as_deref())
     }
 
     /// Waits until the person has logged in, or the server does not wait any longer.
-    ///
-    /// # Errors
-    /// When the person or the server refuses.
-    pub async fn granted(&self, web: &Web, authority: &Authority, client: &Client) -> Result<Granted, Error> {
+    pub(crate) async fn granted(
+        &self,
+        web: &Web,
+        authority: &Authority,
+        client: &Client,
+    ) -> Result<Granted, Error> {
         let end = Instant::now() + Duration::from_secs(self.0.expires_in);
         let mut every = self.0.interval.unwrap_or(USUAL).clamp(*EVERY.start(), *EVERY.end());
         let form = [

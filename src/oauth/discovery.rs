@@ -17,8 +17,8 @@ const SERVERS: [&str; 2] = ["oauth-authorization-server", "openid-configuration"
 
 /// An authorization server, and what of it is asked for.
 #[derive(Debug, Fieldwork)]
-#[fieldwork(opt_in, get)]
-pub struct Authority {
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
+pub(crate) struct Authority {
     /// What it says of itself.
     metadata: Metadata,
     /// The upstream, as it is called there.
@@ -74,10 +74,7 @@ struct Metadata {
 }
 
 /// Finds the authorization server of the upstream at `url`, which may just have refused a request by `challenge`.
-///
-/// # Errors
-/// When there is none, or none that can be trusted.
-pub async fn discover(
+pub(crate) async fn discover(
     web: &Web,
     url: &str,
     oauth: &OAuth,
@@ -115,7 +112,7 @@ pub async fn discover(
 
 impl Authority {
     /// Asks for these, too.
-    pub fn add_scopes(&mut self, scopes: impl IntoIterator<Item = String>) {
+    pub(crate) fn add_scopes(&mut self, scopes: impl IntoIterator<Item = String>) {
         for scope in scopes {
             if !self.scopes.contains(&scope) {
                 self.scopes.push(scope);
@@ -124,20 +121,17 @@ impl Authority {
     }
 
     /// The name of the server.
-    #[must_use]
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.metadata.issuer
     }
 
     /// Whether people can log in by a code that they type.
-    #[must_use]
-    pub const fn offers_device(&self) -> bool {
+    pub(crate) const fn offers_device(&self) -> bool {
         self.metadata.device_authorization_endpoint.is_some()
     }
 
     /// Whether they can by a browser that comes back.
-    #[must_use]
-    pub const fn offers_browser(&self) -> bool {
+    pub(crate) const fn offers_browser(&self) -> bool {
         self.metadata.authorization_endpoint.is_some()
     }
 

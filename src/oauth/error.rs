@@ -5,7 +5,7 @@ use crate::state_file;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A server cannot be reached, or is out of order for now.
     #[error("cannot reach `{host}`")]
     Away {
@@ -98,14 +98,12 @@ impl Error {
     }
 
     /// Whether what was granted before is worth nothing any more.
-    #[must_use]
-    pub fn is_grant(&self) -> bool {
+    pub(crate) fn is_grant(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "invalid_grant")
     }
 
     /// Whether only another login helps: the server does not take what was granted before, or whom it was granted to.
-    #[must_use]
-    pub fn ends_login(&self) -> bool {
+    pub(crate) fn ends_login(&self) -> bool {
         let codes = ["invalid_grant", "invalid_client", "unauthorized_client"];
         matches!(self, Self::Refused { code, .. } if codes.contains(&code.as_str()))
     }

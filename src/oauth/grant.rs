@@ -12,7 +12,7 @@ use super::web::Web;
 /// What a server grants (RFC 6749 §5.1).
 #[derive(Deserialize, Fieldwork)]
 #[fieldwork(get, vis = "pub(super)")]
-pub struct Granted {
+pub(crate) struct Granted {
     /// The token.
     access_token: String,
     /// What is done with it.
@@ -34,10 +34,7 @@ impl Granted {
 }
 
 /// Gets tokens for a code that a browser has brought back.
-///
-/// # Errors
-/// When the server cannot be reached, or refuses.
-pub async fn exchange_code(
+pub(crate) async fn exchange_code(
     web: &Web,
     authority: &Authority,
     client: &Client,
@@ -54,10 +51,11 @@ pub async fn exchange_code(
 }
 
 /// Gets a token for mcpeg itself.
-///
-/// # Errors
-/// When the server cannot be reached, or refuses.
-pub async fn client_credentials(web: &Web, authority: &Authority, client: &Client) -> Result<Granted, Error> {
+pub(crate) async fn client_credentials(
+    web: &Web,
+    authority: &Authority,
+    client: &Client,
+) -> Result<Granted, Error> {
     let scope = authority.scope();
     let mut form = vec![("grant_type", "client_credentials"), ("resource", authority.resource())];
     form.extend(scope.as_deref().map(|scope| ("scope", scope)));

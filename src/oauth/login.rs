@@ -32,8 +32,8 @@ const MARGIN: u64 = 60;
 
 /// A login: who mcpeg is where, and the tokens that it has.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
-#[fieldwork(opt_in, get)]
-pub struct Login {
+#[fieldwork(opt_in, get, vis = "pub(crate)")]
+pub(crate) struct Login {
     /// [`SCHEMA`].
     schema: u32,
     /// The authorization server.
@@ -72,7 +72,7 @@ pub struct Login {
 
 /// Where the login of one upstream is.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// The state directory.
     directory: PathBuf,
     /// The file.
@@ -85,7 +85,7 @@ pub struct Store {
 
 /// The right to change a login, until it is dropped.
 #[derive(Debug)]
-pub struct Locked<'a> {
+pub(crate) struct Locked<'a> {
     /// Where it is.
     store: &'a Store,
     /// The lock.
@@ -94,8 +94,7 @@ pub struct Locked<'a> {
 
 impl Login {
     /// That of tokens which a server has granted.
-    #[must_use]
-    pub fn new(authority: &Authority, client: &Client, granted: &Granted) -> Self {
+    pub(crate) fn new(authority: &Authority, client: &Client, granted: &Granted) -> Self {
         let login = Self {
             schema: SCHEMA,
             issuer: authority.issuer().to_owned(),
@@ -115,8 +114,7 @@ impl Login {
     }
 
     /// The same with the next token. What a server does not say again is as it was.
-    #[must_use]
-    pub fn renewed(mut self, granted: &Granted) -> Self {
+    pub(crate) fn renewed(mut self, granted: &Granted) -> Self {
         let now = seconds_now();
         granted.access_token().clone_into(&mut self.access_token);
         self.refresh_token = granted.refresh_token().map(str::to_owned).or(self.refresh_token);
@@ -130,8 +128,7 @@ impl Login {
 
     /// Whether it is one for the upstream at this address, with these settings. One that is not is as good as none: a token is
     /// shown to nobody but whom it was made for.
-    #[must_use]
-    pub fn is_for(&self, url: &str, oauth: &OAuth) -> bool {
+    pub(crate) fn is_for(&self, url: &str, oauth: &OAuth) -> bool {
         let same =
             |wanted: &Option<String>, have: &str| wanted.as_deref().is_none_or(|wanted| wanted == have);
         let known = [&oauth.client_id, &oauth.client_metadata_url].into_iter().flatten();
@@ -148,20 +145,17 @@ impl Login {
     }
 
     /// Whether another token can be had for it without anybody.
-    #[must_use]
-    pub const fn lasts(&self) -> bool {
+    pub(crate) const fn lasts(&self) -> bool {
         self.refresh_token.is_some()
     }
 
     /// Whether the token is over.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.expires.is_some_and(|end| end <= seconds_now())
     }
 
     /// Whether it is time for the next token.
-    #[must_use]
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         let margin = |end: u64| (end.saturating_sub(self.obtained) / 5).clamp(1, MARGIN);
         self.expires.is_some_and(|end| end.saturating_sub(margin(end)) <= seconds_now())
     }
@@ -169,33 +163,25 @@ impl Login {
 
 impl Store {
     /// Where the login of this upstream is; the files are to belong to `owner`, or else to whom the directory does.
-    #[must_use]
-    pub fn new(directory: &Path, upstream: &str, owner: Option<(u32, u32)>) -> Self {
+    pub(crate) fn new(directory: &Path, upstream: &str, owner: Option<(u32, u32)>) -> Self {
         let file = |kind: &str| StateFile::new(directory, &format!("login-{upstream}.{kind}"), &KIND);
         Self { directory: directory.to_owned(), file: file("json"), lock: file("lock"), owner }
     }
 
     /// What the file is by now.
-    #[must_use]
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         self.file.stamp()
     }
 
     /// The login that is kept, if there is one.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub fn read(&self) -> Result<Option<Login>, Error> {
+    pub(crate) fn read(&self) -> Result<Option<Login>, Error> {
         let owner = self.owner.or_else(|| user::owner_of(&self.directory));
         let owners = owner.map_or(Owners::Ours, |(uid, _)| Owners::OursOr(uid));
         Ok(self.file.document(owners, |login: &Login| login.schema == SCHEMA)?)
     }
 
     /// Waits until nobody else changes the login, for as long as others take.
-    ///
-    /// # Errors
-    /// When the directory or the lock cannot be used.
-    pub async fn lock(&self) -> Result<Locked<'_>, Error> {
+    pub(crate) async fn lock(&self) -> Result<Locked<'_>, Error> {
         let change = Change::by(&self.lock, self.owner)?;
         while !change.try_lock()? {
             sleep(EVERY).await;
@@ -206,19 +192,13 @@ impl Store {
 
 impl Locked<'_> {
     /// Keeps a login, on the disk before this returns.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&self, login: &Login) -> Result<(), Error> {
+    pub(crate) fn write(&self, login: &Login) -> Result<(), Error> {
         Ok(self.change.write(&self.store.file, login)?)
     }
 
     /// Forgets the login.
-    ///
-    /// # Errors
-    /// When the file cannot be removed.
-    pub fn remove(&self) -> Result<(), Error> {
-        Ok(self.change.remove(&self.store.file)?)
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        Ok(self.store.file.remove()?)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::OAuth;
 /// Who mcpeg is at one authorization server.
 #[derive(Clone, Fieldwork)]
 #[fieldwork(opt_in, get, vis = "pub(super)")]
-pub struct Client {
+pub(crate) struct Client {
     /// Its identifier.
     #[field(get)]
     id: String,
@@ -40,10 +40,7 @@ struct Registered {
 }
 
 /// Finds out who mcpeg is there, or registers it, with this address that browsers are sent back to.
-///
-/// # Errors
-/// When the server knows nobody, and registers nobody.
-pub async fn identify(
+pub(crate) async fn identify(
     web: &Web,
     authority: &Authority,
     oauth: &OAuth,

@@ -7,10 +7,7 @@ use super::web::Web;
 use crate::config::OAuth;
 
 /// Gets a token for what was kept of a login; `None` if that has nothing to get one for.
-///
-/// # Errors
-/// When the server cannot be reached, or refuses.
-pub async fn refresh(web: &Web, login: &Login, oauth: &OAuth) -> Option<Result<Granted, Error>> {
+pub(crate) async fn refresh(web: &Web, login: &Login, oauth: &OAuth) -> Option<Result<Granted, Error>> {
     let token = login.refresh_token()?;
     let form = [("grant_type", "refresh_token"), ("refresh_token", token), ("resource", login.resource())];
     let client = login.client(oauth);
@@ -18,10 +15,7 @@ pub async fn refresh(web: &Web, login: &Login, oauth: &OAuth) -> Option<Result<G
 }
 
 /// Gives the tokens of a login back, as far as the server takes them; whether it does.
-///
-/// # Errors
-/// When the server cannot be reached, or refuses.
-pub async fn revoke(web: &Web, login: &Login, oauth: &OAuth) -> Result<bool, Error> {
+pub(crate) async fn revoke(web: &Web, login: &Login, oauth: &OAuth) -> Result<bool, Error> {
     let Some(place) = login.revocation_endpoint() else { return Ok(false) };
     let client = login.client(oauth);
     // The lasting one first: with it go all that were had for it (RFC 7009 §2.1).

@@ -28,7 +28,7 @@ const LARGEST: usize = 1 << 20;
 
 /// Where requests go out.
 #[derive(Clone)]
-pub struct Web(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct Web(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 /// A whole answer.
 #[derive(Fieldwork)]
@@ -58,8 +58,7 @@ struct Objection {
 
 impl Web {
     /// One that connects in this way.
-    #[must_use]
-    pub fn new(connector: HttpsConnector<HttpConnector>) -> Self {
+    pub(crate) fn new(connector: HttpsConnector<HttpConnector>) -> Self {
         Self(Client::builder(TokioExecutor::new()).build(connector))
     }
 

@@ -5,4 +5,4 @@
 
 mod store;
 
-pub use store::{Definition, Draft, Error, Store, Tool};
+pub(crate) use store::{Definition, Draft, Error, Store, Tool};

@@ -25,8 +25,8 @@ const SCHEMA: u32 = 1;
 
 /// What a server says of a tool, as far as it is pinned: canonical JSON, and its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
-#[fieldwork(get)]
-pub struct Definition {
+#[fieldwork(get, vis = "pub(crate)")]
+pub(crate) struct Definition {
     /// SHA-256 of the text, in hexadecimal digits.
     digest: String,
     /// The text.
@@ -35,8 +35,8 @@ pub struct Definition {
 
 /// What is kept of one tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Fieldwork)]
-#[fieldwork(get)]
-pub struct Tool {
+#[fieldwork(get, vis = "pub(crate)")]
+pub(crate) struct Tool {
     /// What was approved; none of a tool that is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     approved: Option<Definition>,
@@ -50,11 +50,11 @@ type Tools = BTreeMap<String, Tool>;
 
 /// All pins, as they were read.
 #[derive(Clone, Debug, Default)]
-pub struct Store(BTreeMap<String, Tools>);
+pub(crate) struct Store(BTreeMap<String, Tools>);
 
 /// Pins that are about to change; nobody else changes them meanwhile.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// As they will be.
     store: Store,
     /// Where.
@@ -74,7 +74,7 @@ struct Content {
 
 /// Why the pins cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The file.
     #[error(transparent)]
     File(#[from] state_file::Error),
@@ -118,8 +118,7 @@ impl ToExit for Error {
 
 impl Definition {
     /// That with this text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         use std::fmt::Write as _;
         let mut digest = String::with_capacity(64);
         for byte in Sha256::digest(&text) {
@@ -136,31 +135,24 @@ fn file(directory: &Path) -> StateFile {
 
 impl Store {
     /// What the file is by, so that another one is seen.
-    #[must_use]
-    pub fn stamp(directory: &Path) -> Stamp {
+    pub(crate) fn stamp(directory: &Path) -> Stamp {
         file(directory).stamp()
     }
 
     /// Reads all pins; there are none where nothing was ever pinned.
-    ///
-    /// # Errors
-    /// When the file cannot be used.
-    pub fn read(directory: &Path, owners: Owners) -> Result<Self, Error> {
+    pub(crate) fn read(directory: &Path, owners: Owners) -> Result<Self, Error> {
         let content = file(directory).document(owners, |content: &Content| content.schema == SCHEMA)?;
         Ok(content.map(|content| Self(content.upstreams)).unwrap_or_default())
     }
 
     /// The tools of an upstream; `None` of one of which nothing was ever pinned.
-    #[must_use]
-    pub fn tools(&self, upstream: &str) -> Option<&Tools> {
+    pub(crate) fn tools(&self, upstream: &str) -> Option<&Tools> {
         self.0.get(upstream)
     }
 
     /// What of an upstream is new or has changed: these tools, or all.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] and [`Error::NoTool`].
-    pub fn differing(&self, upstream: &str, names: &[String]) -> Result<Tools, Error> {
+    /// Fails with [`Error::Unknown`] and [`Error::NoTool`].
+    pub(crate) fn differing(&self, upstream: &str, names: &[String]) -> Result<Tools, Error> {
         let tools = self.tools(upstream).ok_or_else(|| Error::Unknown(upstream.to_owned()))?;
         let mut all: Tools = tools.clone();
         all.retain(|_, tool| tool.seen.is_some());
@@ -174,10 +166,7 @@ impl Store {
 
 impl Draft {
     /// Begins to change the pins of a gateway, whose file is to belong to `owner`, or else to whom the directory does.
-    ///
-    /// # Errors
-    /// When the directory or the file cannot be used.
-    pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+    pub(crate) fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let change = state_file::Change::of_directory(directory, owner)?;
         change.lock()?;
         let store = Store::read(directory, change.owners())?;
@@ -185,10 +174,11 @@ impl Draft {
     }
 
     /// Notes what an upstream lists: what differs from what was approved, or all as approved if it is the first time.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn observe(mut self, upstream: &str, listed: &BTreeMap<String, Definition>) -> Result<(), Error> {
+    pub(crate) fn observe(
+        mut self,
+        upstream: &str,
+        listed: &BTreeMap<String, Definition>,
+    ) -> Result<(), Error> {
         let before = self.store.tools(upstream).cloned();
         let after = match &before {
             None => {
@@ -205,10 +195,8 @@ impl Draft {
     }
 
     /// Approves these tools of an upstream as they were shown.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] where one is something else by now, and when the file cannot be written.
-    pub fn approve(mut self, upstream: &str, shown: &Tools) -> Result<(), Error> {
+    /// Fails with [`Error::Changed`] where one is something else by now, and when the file cannot be written.
+    pub(crate) fn approve(mut self, upstream: &str, shown: &Tools) -> Result<(), Error> {
         let tools = self.store.0.entry(upstream.to_owned()).or_default();
         for (name, shown) in shown {
             let tool = tools.get_mut(name).filter(|tool| tool.seen.is_some() && tool.seen == shown.seen);

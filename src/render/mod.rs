@@ -7,11 +7,11 @@
 mod files;
 mod toml;
 
-pub use files::{
+pub(crate) use files::{
     Confinement, DefaultConfiguration, DevelopmentService, Logrotate, Service, Sysusers, Text, Tmpfiles,
     Watch, WatchAct,
 };
-pub use toml::TomlString;
+pub(crate) use toml::TomlString;
 
 #[cfg(test)]
 mod tests;

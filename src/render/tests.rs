@@ -4,10 +4,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use super::*;
-use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid, Seconds};
+use crate::systemd::{AccountName, ExecWord, FieldPath, Invalid};
 
 /// The unit as the installer writes it, for a program that exists wherever the tests run.
 fn service(program: &str, confinement: Confinement) -> String {
@@ -20,7 +19,6 @@ fn service(program: &str, confinement: Confinement) -> String {
         group: name,
         programs: FieldPath::new(Path::new(program).parent().unwrap()).unwrap(),
         confinement,
-        stop_timeout: Seconds::new(Duration::from_secs(60)),
     }
     .text()
 }
@@ -152,9 +150,4 @@ fn account_names_that_tools_disagree_about_are_refused() {
     for name in ["", "1abc", "-x", "Upper", "a b", "a:b", "abcdefghijklmnopqrstuvwxyzabcdef"] {
         assert_eq!(AccountName::new(name), Err(Invalid::Account(name.to_owned())));
     }
-}
-
-#[test]
-fn fractions_of_seconds_round_up() {
-    assert_eq!(Seconds::new(Duration::from_millis(1_500)).to_string(), "2s");
 }

@@ -7,20 +7,17 @@ use crate::systemd::{Invalid, plain};
 
 /// A path as a TOML basic string.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TomlString(String);
+pub(crate) struct TomlString(String);
 
 impl TomlString {
     /// Takes an absolute path.
-    ///
-    /// # Errors
-    /// [`Invalid::Path`].
-    pub fn new(path: &Path) -> Result<Self, Invalid> {
+    /// Fails with [`Invalid::Path`].
+    pub(crate) fn new(path: &Path) -> Result<Self, Invalid> {
         plain(path).map(|text| Self(text.to_owned()))
     }
 
     /// Takes the text of something that has been understood before, such as a listener's address.
-    #[must_use]
-    pub fn of(text: &impl fmt::Display) -> Self {
+    pub(crate) fn of(text: &impl fmt::Display) -> Self {
         Self(text.to_string().chars().filter(|c| !c.is_control()).collect())
     }
 }

@@ -18,44 +18,44 @@ use crate::log;
 #[derive(Clone, Debug)]
 pub(super) struct Invocation {
     /// Where the configuration comes from.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Whom the command line asks for.
-    pub user: Option<(String, Option<String>)>,
+    pub(crate) user: Option<(String, Option<String>)>,
     /// Whether there is no console.
-    pub background: bool,
+    pub(crate) background: bool,
     /// Where what outlives the process is kept.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 /// What a gateway holds before its runtime exists.
 #[derive(Debug)]
 pub(super) struct Bootstrap {
     /// How it was called.
-    pub invocation: Invocation,
+    pub(crate) invocation: Invocation,
     /// The configuration.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The run-time files.
-    pub paths: RunPaths,
+    pub(crate) paths: RunPaths,
     /// The proof that we may touch them.
-    pub lock: Lock,
+    pub(crate) lock: Lock,
     /// The number that a crashed gateway has left in the pid file.
-    pub stale: Option<i32>,
+    pub(crate) stale: Option<i32>,
     /// The bound listeners.
-    pub listeners: SocketFiles,
+    pub(crate) listeners: SocketFiles,
     /// The user for whom root is given up.
-    pub credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Credentials>,
     /// Where a supervisor waits for readiness.
-    pub waiting: Option<Waiting>,
+    pub(crate) waiting: Option<Waiting>,
     /// Tells the person at the terminal.
-    pub welcome: Option<fn(&[String])>,
+    pub(crate) welcome: Option<fn(&[String])>,
     /// How long readiness waits for upstreams, if it does.
-    pub wait_upstreams: Option<Duration>,
+    pub(crate) wait_upstreams: Option<Duration>,
     /// The upstreams that the process before this one can use, if there is one.
-    pub usable: Option<Vec<String>>,
+    pub(crate) usable: Option<Vec<String>>,
     /// The children that the process before this one offers, and the way of their descriptors.
-    pub children: Option<(Vec<Offer>, UnixStream)>,
+    pub(crate) children: Option<(Vec<Offer>, UnixStream)>,
     /// What clients were shown by the process before this one.
-    pub lists: Vec<KnownLists>,
+    pub(crate) lists: Vec<KnownLists>,
 }
 
 impl Bootstrap {

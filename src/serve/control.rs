@@ -19,17 +19,17 @@ use crate::{drain, log};
 #[derive(Clone)]
 pub(super) struct Answering {
     /// The relay.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// Tells about the drain.
-    pub watch: drain::Watch,
+    pub(crate) watch: drain::Watch,
     /// The log.
-    pub log: log::Handle,
+    pub(crate) log: log::Handle,
     /// For those who want a reload.
-    pub reloads: mpsc::Sender<Asker>,
+    pub(crate) reloads: mpsc::Sender<Asker>,
     /// For those who want an upgrade.
-    pub upgrades: mpsc::Sender<Order>,
+    pub(crate) upgrades: mpsc::Sender<Order>,
     /// Connections of operators for HTTP.
-    pub http: mpsc::Sender<UnixStream>,
+    pub(crate) http: mpsc::Sender<UnixStream>,
 }
 
 /// The control socket.

@@ -10,7 +10,7 @@ use crate::{config, gateway, handover, log, probe};
 
 /// Why a gateway does not serve, or stopped serving.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] config::Error),

@@ -10,7 +10,7 @@ use crate::log;
 
 /// Two files have one name.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A listener has that of a run-time file.
     #[error(transparent)]
     Listener(#[from] listen::Error),
@@ -28,10 +28,8 @@ pub enum Error {
 }
 
 /// Refuses a configuration in which two files of the gateway have one name.
-///
-/// # Errors
-/// See [`Error`].
-pub fn check(config: &Config, paths: &RunPaths) -> Result<(), Error> {
+/// Fails with [`Error`].
+pub(crate) fn check(config: &Config, paths: &RunPaths) -> Result<(), Error> {
     listen::check_names(&config.server.listen, paths)?;
     for file in config.log.files() {
         if paths.have(file) {

@@ -9,24 +9,24 @@ use crate::log::Console;
 
 /// How to serve.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The pid file, if not the default one.
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Foreground or background.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// The user to run as, and the group if it is not the user's own; before what the configuration says.
-    pub user: Option<(String, Option<String>)>,
+    pub(crate) user: Option<(String, Option<String>)>,
     /// How long readiness waits for upstreams, if it does.
-    pub wait_upstreams: Option<Duration>,
+    pub(crate) wait_upstreams: Option<Duration>,
     /// Where a supervisor waits for readiness.
-    pub ready_fd: Option<RawFd>,
+    pub(crate) ready_fd: Option<RawFd>,
     /// Called once when the gateway serves in this process: tells the person at the terminal where.
-    pub welcome: Option<fn(&[String])>,
+    pub(crate) welcome: Option<fn(&[String])>,
 }
 
 /// Foreground or background.
 #[derive(Clone, Copy, Debug)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// In this process, with its console.
     Foreground(Console),
     /// In a daemon; this process waits until it serves, at most for this long.
@@ -35,7 +35,7 @@ pub enum Mode {
 
 /// How [`super::run`] ended well.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// A daemon serves; this is its launcher.
     Launched {
         /// The daemon's pid.

@@ -28,7 +28,7 @@ use crate::log;
 use crate::sys::net::{Address, Listener};
 
 /// The version of [`Answer`]'s schema; like that of the status, it only grows.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 /// Reloads that may wait for the one that is under way.
 const WAITING: usize = 16;
 
@@ -38,7 +38,7 @@ const AGAIN: &str = "a gateway reads its configuration when it starts; if one se
 /// The answer to `{"request":"reload"}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "reload", rename_all = "snake_case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The new configuration is in force.
     Done(Done),
     /// The former one stays in force.
@@ -47,41 +47,41 @@ pub enum Answer {
 
 /// What a reload did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Done {
+pub(crate) struct Done {
     /// [`SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// The process that did it, which may not be the one that was asked.
     #[serde(default)]
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// The upstreams.
-    pub upstreams: Reloaded,
+    pub(crate) upstreams: Reloaded,
     /// Listeners that were opened.
-    pub listeners_added: Vec<String>,
+    pub(crate) listeners_added: Vec<String>,
     /// Listeners that were closed; their connections finish what is in flight.
-    pub listeners_removed: Vec<String>,
+    pub(crate) listeners_removed: Vec<String>,
     /// The log level, if it is another.
-    pub log_level: Option<String>,
+    pub(crate) log_level: Option<String>,
     /// Changed keys that have an effect only after a restart.
-    pub needs_restart: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
     /// The tables that have changed, such as `clients.ci`.
     #[serde(default)]
-    pub changed: Vec<String>,
+    pub(crate) changed: Vec<String>,
 }
 
 /// Why a reload did nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// [`SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// The process that refuses, which may not be the one that was asked.
     #[serde(default)]
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// The exit code for it.
-    pub exit: u8,
+    pub(crate) exit: u8,
     /// The reason.
-    pub error: String,
+    pub(crate) error: String,
     /// How it is mended.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 /// Somebody who waits for the answer; nobody, after a HUP.

@@ -8,22 +8,22 @@ use crate::exit::ToExit as _;
 use crate::log::{self, Rotated};
 
 /// The version of [`Answer`]'s schema; like that of the status, it only grows.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// The answer to `{"request":"rotate"}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// [`SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// What was done.
     #[serde(flatten)]
-    pub done: Done,
+    pub(crate) done: Done,
 }
 
 /// What was done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "rotate", rename_all = "snake_case")]
-pub enum Done {
+pub(crate) enum Done {
     /// The file was moved, and a new one is in use.
     Rotated {
         /// Where it is now; soon with `.gz` behind its name.

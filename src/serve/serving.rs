@@ -19,33 +19,33 @@ use crate::{drain, log};
 /// The gateway while its runtime exists.
 pub(super) struct Serving<'a> {
     /// How it was called.
-    pub invocation: Invocation,
+    pub(crate) invocation: Invocation,
     /// The configuration that is in force.
-    pub config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     /// The run-time files.
-    pub files: &'a mut RunFiles,
+    pub(crate) files: &'a mut RunFiles,
     /// The log.
-    pub log: &'a log::Guard,
+    pub(crate) log: &'a log::Guard,
     /// TERM, INT and the others.
-    pub signals: Signals,
+    pub(crate) signals: Signals,
     /// systemd, if it is there.
-    pub notifier: Notifier,
+    pub(crate) notifier: Notifier,
     /// The relay.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// Starts the drain.
-    pub trigger: drain::Trigger,
+    pub(crate) trigger: drain::Trigger,
     /// The listeners and their tasks.
-    pub acceptor: Acceptor,
+    pub(crate) acceptor: Acceptor,
     /// The control socket.
-    pub control: Control,
+    pub(crate) control: Control,
     /// Reloads that are wanted or under way.
-    pub reloads: Reloads,
+    pub(crate) reloads: Reloads,
     /// Upgrades that are wanted or under way.
-    pub upgrades: Upgrades,
+    pub(crate) upgrades: Upgrades,
     /// The way to the process before or after this one.
-    pub peer: Option<PeerChannel>,
+    pub(crate) peer: Option<PeerChannel>,
     /// Whether the process that has taken over reloads for those who ask this one.
-    pub relaying: bool,
+    pub(crate) relaying: bool,
 }
 
 impl Serving<'_> {

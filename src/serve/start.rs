@@ -92,18 +92,14 @@ impl Parent {
 }
 
 /// Loads the configuration and serves until a signal, or until the daemon serves.
-///
-/// # Errors
-/// When the gateway cannot start; nothing is left behind then.
-pub fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
+pub(crate) fn run(source: &Source, options: &Options) -> Result<Outcome, Error> {
     let mut parent = Parent::Caller;
     let outcome = start(Origin::CommandLine(source, options), &mut parent);
     outcome.or_else(|error| parent.failed(error).map(Outcome::Ended))
 }
 
 /// Takes the place of the process that has started this one, and serves until the end; `None` in any other start.
-#[must_use]
-pub fn take_over() -> Option<Exit> {
+pub(crate) fn take_over() -> Option<Exit> {
     if !handover::is_successor() {
         return None;
     }

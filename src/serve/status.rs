@@ -14,12 +14,12 @@ use crate::log;
 use crate::sys::net::Address;
 
 /// The schema's version.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Where in its life the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub(crate) enum State {
     /// It serves.
     Running,
     /// It finishes what is in flight.
@@ -28,32 +28,32 @@ pub enum State {
 
 /// The answer to `{"request":"status"}`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// [`SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// Where in its life the gateway is.
-    pub state: State,
+    pub(crate) state: State,
     /// The process.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Its start in RFC 3339 form.
-    pub since: String,
+    pub(crate) since: String,
     /// Where it serves, as it was bound.
-    pub listeners: Vec<String>,
+    pub(crate) listeners: Vec<String>,
     /// The configuration files.
-    pub config: Vec<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
     /// The log file.
-    pub log_file: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
     /// How the log file is.
-    pub log: Option<log::Health>,
+    pub(crate) log: Option<log::Health>,
     /// The pid file.
-    pub pid_file: PathBuf,
+    pub(crate) pid_file: PathBuf,
     /// Where what outlives the process is kept.
-    pub state_directory: PathBuf,
+    pub(crate) state_directory: PathBuf,
     /// The systemd unit.
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
     /// What the relay tells: version, uptime, sessions, requests in flight, upstreams.
     #[serde(flatten)]
-    pub gateway: Option<gateway::Status>,
+    pub(crate) gateway: Option<gateway::Status>,
 }
 
 impl Status {
@@ -93,13 +93,11 @@ pub(super) fn answer(
 }
 
 /// Where clients connect, in one line: the URL to paste into a client's configuration, or the Unix socket.
-#[must_use]
-pub fn endpoints(addresses: &[Address], server: &Server) -> String {
+pub(crate) fn endpoints(addresses: &[Address], server: &Server) -> String {
     addresses.iter().map(|address| endpoint(address, server)).collect::<Vec<_>>().join(", ")
 }
 
 /// The same of one listener.
-#[must_use]
 pub(super) fn endpoint(address: &Address, server: &Server) -> String {
     let Address::Tcp(bound) = address else { return address.to_string() };
     let named = server.listener_at(&address.to_string(), Some(bound)).flatten();

@@ -39,7 +39,7 @@ use crate::handover::channel::READ_LIMIT;
 use crate::handover::{self, Candidate, Error as Failure, Message, Plan};
 
 /// How long the new process may take by default.
-pub const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long each of the last steps may take, in which connections wait: a request to itself, and three small files.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// More than any first line, in bytes.
@@ -52,9 +52,9 @@ pub(super) type Reply = Option<oneshot::Sender<serde_json::Value>>;
 #[derive(Debug)]
 pub(super) struct Order {
     /// How long the new process may take.
-    pub limit: Duration,
+    pub(crate) limit: Duration,
     /// Who waits for the outcome.
-    pub reply: Reply,
+    pub(crate) reply: Reply,
 }
 
 /// Upgrades that are wanted or under way; one at a time.
@@ -155,9 +155,9 @@ impl Upgrades {
 /// How an upgrade went.
 pub(super) struct Attempt {
     /// Who waits for the outcome.
-    pub reply: Reply,
+    pub(crate) reply: Reply,
     /// The new process, or why there is none, and whether it may have touched run-time files.
-    pub result: Result<Successor, (Failure, bool)>,
+    pub(crate) result: Result<Successor, (Failure, bool)>,
 }
 
 /// What the gateway takes back when this is dropped, because an upgrade has failed.
@@ -194,9 +194,9 @@ impl Successor {
 /// The way to a process that has taken over.
 pub(super) struct Released {
     /// The way to it.
-    pub peer: PeerChannel,
+    pub(crate) peer: PeerChannel,
     /// Whether it can be asked for a reload.
-    pub reloads: bool,
+    pub(crate) reloads: bool,
 }
 
 /// What an attempt works with, independent of the serving loop.

@@ -24,7 +24,7 @@ static WATCHED: OnceLock<Vec<Arc<Progress>>> = OnceLock::new();
 
 /// How much has been accepted and how much of that is settled.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// What was accepted.
     accepted: AtomicU64,
     /// What is on its way no more.
@@ -35,43 +35,39 @@ pub struct Progress {
 
 impl Progress {
     /// Notes that more was accepted; gives how much that is in all.
-    pub fn accept(&self, more: u64) -> u64 {
+    pub(crate) fn accept(&self, more: u64) -> u64 {
         self.accepted.fetch_add(more, Ordering::Release) + more
     }
 
     /// How much has been accepted.
-    #[must_use]
-    pub fn accepted(&self) -> u64 {
+    pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Acquire)
     }
 
     /// Notes that more is settled.
-    pub fn settle(&self, more: u64) {
+    pub(crate) fn settle(&self, more: u64) {
         self.settled.fetch_add(more, Ordering::Release);
     }
 
     /// How much is settled.
-    #[must_use]
-    pub fn settled(&self) -> u64 {
+    pub(crate) fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
     }
 
     /// How much is on its way.
-    #[must_use]
-    pub fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         // In this order: the other one could find more settled than accepted.
         let settled = self.settled();
         self.accepted().saturating_sub(settled)
     }
 
     /// Says whether waiting is in vain for now.
-    pub fn set_stuck(&self, stuck: bool) {
+    pub(crate) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Release);
     }
 
     /// Whether waiting is in vain for now.
-    #[must_use]
-    pub fn is_stuck(&self) -> bool {
+    pub(crate) fn is_stuck(&self) -> bool {
         self.stuck.load(Ordering::Acquire)
     }
 
@@ -82,10 +78,8 @@ impl Progress {
 }
 
 /// Makes exit(3) and abort(3) wait for these; refused the second time.
-///
-/// # Errors
-/// `EALREADY` on a second call, else what sigaction(2) or atexit(3) answer.
-pub fn wait_at_end(progress: Vec<Arc<Progress>>) -> io::Result<()> {
+/// Fails with `EALREADY` on a second call, else what sigaction(2) or atexit(3) answer.
+pub(crate) fn wait_at_end(progress: Vec<Arc<Progress>>) -> io::Result<()> {
     if WATCHED.set(progress).is_err() {
         return Err(io::Error::from_raw_os_error(libc::EALREADY));
     }
@@ -101,7 +95,7 @@ pub fn wait_at_end(progress: Vec<Arc<Progress>>) -> io::Result<()> {
 }
 
 /// Keeps the handler for abort(3) out of this thread, which is one of those that are waited for.
-pub fn spare_this_thread() {
+pub(crate) fn spare_this_thread() {
     let mut set = SigSet::empty();
     set.add(Signal::SIGABRT);
     // It cannot fail for a set that is made like this.

@@ -8,8 +8,7 @@ const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Bytes of memory that the process and its children may have together: that of the machine (`proc_meminfo(5)`, `MemTotal`), or
 /// what a cgroup around them may have at most (`memory.max`, `memory.high`); `None` where neither is told.
-#[must_use]
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).map(|path| Path::new(GROUPS).join(path));

@@ -25,23 +25,22 @@ const ROOT: u32 = 0;
 
 /// A user of this machine with everything that a process needs to become it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The user's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The user's number.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The group's number.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// All groups, with that one.
-    pub groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
     /// The home directory.
-    pub home: PathBuf,
+    pub(crate) home: PathBuf,
 }
 
 impl Credentials {
     /// Those of a user, in the user's own groups; `None` without such a user.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         let user = users::get_user_by_name(name)?;
         Some(Self {
             name: name.to_owned(),
@@ -53,24 +52,20 @@ impl Credentials {
     }
 
     /// The same user in this group in place of its own; `None` without such a group.
-    #[must_use]
-    pub fn in_group(self, name: &str) -> Option<Self> {
+    pub(crate) fn in_group(self, name: &str) -> Option<Self> {
         let gid = users::get_group_by_name(name)?.gid();
         Some(Self { gid, groups: groups(&self.name, gid), ..self })
     }
 
     /// Whether this process runs as this user and group already.
-    #[must_use]
-    pub fn are_ours(&self) -> bool {
+    pub(crate) fn are_ours(&self) -> bool {
         let (uid, gid) = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
         (uid, gid) == (self.uid, self.gid)
     }
 
     /// Makes this process run as this user, and proves that it cannot become root again.
-    ///
-    /// # Errors
-    /// `EBUSY` with more than one thread, else what failed; the process must end then, as it may be neither user.
-    pub fn assume(&self) -> Result<(), (&'static str, io::Error)> {
+    /// Fails with `EBUSY` with more than one thread, else what failed; the process must end then, as it may be neither user.
+    pub(crate) fn assume(&self) -> Result<(), (&'static str, io::Error)> {
         if !matches!(fork::is_alone(), Ok(true)) {
             return Err(("be alone in the process", io::Error::from_raw_os_error(libc::EBUSY)));
         }

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 
 /// The first descriptor after standard input, output and error; also where `sd_listen_fds(3)` starts.
-pub const FIRST: RawFd = 3;
+pub(crate) const FIRST: RawFd = 3;
 
 /// Set once the inherited descriptors were taken or closed: afterwards numbers from [`FIRST`] up belong to us.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 /// What happens to inherited descriptors that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub(crate) enum Rest {
     /// They stay open in this process but do not reach its children.
     CloseOnExec,
     /// They are closed: daemon(7) SysV step 1.
@@ -31,11 +31,9 @@ pub enum Rest {
 ///
 /// This must be the first thing that the process does with descriptors, so that no number from [`FIRST`] up can
 /// belong to an object of ours; it is refused the second time and while other threads run.
-///
-/// # Errors
-/// `EBUSY` on a second call or with several threads, `EBADF` if one of the `count` descriptors or that `beside` is not
-/// open, `EINVAL` if that one is among those.
-pub fn claim_inherited(
+/// Fails with `EBUSY` on a second call or with several threads, `EBADF` if one of the `count` descriptors or that `beside` is
+/// not open, `EINVAL` if that one is among those.
+pub(crate) fn claim_inherited(
     count: u16,
     beside: Option<RawFd>,
     rest: Rest,
@@ -77,10 +75,8 @@ fn leave(first: RawFd, last: RawFd, rest: Rest) -> io::Result<()> {
 }
 
 /// Whether a descriptor is open for writing, by its number: fcntl(2) `F_GETFL`.
-///
-/// # Errors
-/// `EBADF` if it is not open.
-pub fn is_writable(number: RawFd) -> io::Result<bool> {
+/// Fails with `EBADF` if it is not open.
+pub(crate) fn is_writable(number: RawFd) -> io::Result<bool> {
     // SAFETY: fcntl(2) F_GETFL on a number; a descriptor that is not open is answered with EBADF.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
     if flags == -1 {
@@ -104,10 +100,7 @@ fn take(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Connects standard input and output with /dev/null, daemon(7) SysV step 9; standard error follows when the
 /// daemon is ready, by [`silence_stderr`].
-///
-/// # Errors
-/// When /dev/null cannot be opened.
-pub fn silence_stdin_stdout() -> io::Result<()> {
+pub(crate) fn silence_stdin_stdout() -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
@@ -115,20 +108,14 @@ pub fn silence_stdin_stdout() -> io::Result<()> {
 }
 
 /// Connects standard error with /dev/null: the second half of daemon(7) SysV step 9.
-///
-/// # Errors
-/// When /dev/null cannot be opened.
-pub fn silence_stderr() -> io::Result<()> {
+pub(crate) fn silence_stderr() -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stderr(&null)?;
     Ok(())
 }
 
 /// Takes what was passed as standard input, and leaves /dev/null in its place.
-///
-/// # Errors
-/// When it cannot be duplicated or /dev/null not be opened.
-pub fn take_stdin() -> io::Result<OwnedFd> {
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
     use std::os::fd::AsFd as _;
     let taken = std::io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(&OpenOptions::new().read(true).open("/dev/null")?)?;
@@ -136,19 +123,15 @@ pub fn take_stdin() -> io::Result<OwnedFd> {
 }
 
 /// Connects standard error with an open descriptor.
-///
-/// # Errors
-/// What dup2(2) answers.
-pub fn replace_stderr(with: BorrowedFd<'_>) -> io::Result<()> {
+/// Fails with what dup2(2) answers.
+pub(crate) fn replace_stderr(with: BorrowedFd<'_>) -> io::Result<()> {
     nix::unistd::dup2_stderr(with)?;
     Ok(())
 }
 
 /// The device and inode behind a descriptor, by which two paths to one file are recognised.
-///
-/// # Errors
-/// What fstat(2) answers.
-pub fn device_inode(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+/// Fails with what fstat(2) answers.
+pub(crate) fn device_inode(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
 }

@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// Which side of the fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fork {
+pub(crate) enum Fork {
     /// The process that called; it holds the number of the new process.
     Parent(i32),
     /// The new process.
@@ -28,10 +28,8 @@ pub enum Fork {
 }
 
 /// Forks this process.
-///
-/// # Errors
-/// `EBUSY` when another thread runs, else what fork(2) answers.
-pub fn fork() -> io::Result<Fork> {
+/// Fails with `EBUSY` when another thread runs, else what fork(2) answers.
+pub(crate) fn fork() -> io::Result<Fork> {
     if !is_alone()? {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
@@ -44,17 +42,14 @@ pub fn fork() -> io::Result<Fork> {
 }
 
 /// Ends this process without exit handlers or destructors, which belong to the process it was forked from: `_exit(2)`.
-pub fn leave(code: u8) -> ! {
+pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: _exit(2) has no preconditions.
     unsafe { libc::_exit(libc::c_int::from(code)) }
 }
 
 /// Whether this is the only thread of the process, from `proc_pid_task(5)`. One that has done its work, such as asking
 /// systemd something, may still be on its way out, for which it is given a moment.
-///
-/// # Errors
-/// When /proc is not mounted, and on other platforms than Linux, where it cannot be told.
-pub fn is_alone() -> io::Result<bool> {
+pub(crate) fn is_alone() -> io::Result<bool> {
     if !cfg!(target_os = "linux") {
         return Err(io::ErrorKind::Unsupported.into());
     }

@@ -36,26 +36,25 @@ const TRIES: usize = 16;
 
 /// Mode and owner of a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ownership {
+pub(crate) struct Ownership {
     /// The permission bits, whatever the umask.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// The owner's id; `None` keeps the writer's.
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     /// The group's id; `None` keeps the writer's.
-    pub gid: Option<u32>,
+    pub(crate) gid: Option<u32>,
 }
 
 impl Ownership {
     /// This mode, and the writer as owner.
-    #[must_use]
-    pub const fn mode(mode: u32) -> Self {
+    pub(crate) const fn mode(mode: u32) -> Self {
         Self { mode, uid: None, gid: None }
     }
 }
 
 /// Whose a file or directory may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Owners {
+pub(crate) enum Owners {
     /// Root's or this user's.
     #[default]
     Ours,
@@ -78,7 +77,7 @@ impl Owners {
 
 /// How a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// For reading and writing.
     ReadWrite,
     /// For reading, and for writing at its end.
@@ -97,7 +96,7 @@ impl Access {
 
 /// Why a name is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub(crate) enum Why {
     /// It is a symbolic link.
     Link,
     /// It is a symbolic link on the way, which somebody else could have made.
@@ -114,7 +113,7 @@ pub enum Why {
 
 /// A name that is not used, since following it could harm somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Untrusted {
+pub(crate) struct Untrusted {
     /// The name.
     path: PathBuf,
     /// What is wrong with it.
@@ -123,14 +122,12 @@ pub struct Untrusted {
 
 impl Untrusted {
     /// What is wrong with it.
-    #[must_use]
-    pub const fn why(&self) -> Why {
+    pub(crate) const fn why(&self) -> Why {
         self.why
     }
 
     /// How it is mended.
-    #[must_use]
-    pub fn mend(&self) -> String {
+    pub(crate) fn mend(&self) -> String {
         let path = self.path.display();
         match self.why {
             Why::Link | Why::NotAFile => {
@@ -183,14 +180,12 @@ impl fmt::Display for Untrusted {
 impl std::error::Error for Untrusted {}
 
 /// Why a name was not used, if that is what the error says.
-#[must_use]
-pub fn refusal(error: &io::Error) -> Option<&Untrusted> {
+pub(crate) fn refusal(error: &io::Error) -> Option<&Untrusted> {
     error.get_ref()?.downcast_ref()
 }
 
 /// How an error is mended, if it says that a name was not used.
-#[must_use]
-pub fn mend(error: &io::Error) -> Option<String> {
+pub(crate) fn mend(error: &io::Error) -> Option<String> {
     refusal(error).map(Untrusted::mend)
 }
 
@@ -209,7 +204,7 @@ fn is_shared(stat: &Stat) -> bool {
 /// A directory that was reached under the rules of this module; what is done in it is done by its descriptor, whatever
 /// its name leads to by now.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     /// The directory; `O_PATH`.
     fd: OwnedFd,
     /// How it was reached.
@@ -222,26 +217,20 @@ pub struct Directory {
 
 impl Directory {
     /// Opens a directory that exists.
-    ///
-    /// # Errors
-    /// [`Untrusted`] for a name that is not used, else what openat(2) answers.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// Fails with [`Untrusted`] for a name that is not used, else what openat(2) answers.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::walk(path, None)
     }
 
     /// Opens a directory, making it and those above it with this mode if they are missing.
-    ///
-    /// # Errors
-    /// Those of [`Self::open`], and what mkdirat(2) answers.
-    pub fn make(path: &Path, mode: u32) -> io::Result<Self> {
+    /// Fails like [`Self::open`], and what mkdirat(2) answers.
+    pub(crate) fn make(path: &Path, mode: u32) -> io::Result<Self> {
         Self::walk(path, Some(mode))
     }
 
     /// [`Self::make`] by root for this user and group, to whom what was missing is given.
-    ///
-    /// # Errors
-    /// Those of [`Self::make`] and [`Self::give`].
-    pub fn make_for(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<Self> {
+    /// Fails like [`Self::make`] and [`Self::give`].
+    pub(crate) fn make_for(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> io::Result<Self> {
         let is_missing = |path: &&Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
         let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
         let there = Self::make(path, mode)?;
@@ -253,10 +242,8 @@ impl Directory {
     }
 
     /// The directory of a file, and the file's name in it.
-    ///
-    /// # Errors
-    /// Those of [`Self::open`]; `EINVAL` for a path that has no file name.
-    pub fn of(path: &Path, owners: Owners) -> io::Result<(Self, &OsStr)> {
+    /// Fails like [`Self::open`]; `EINVAL` for a path that has no file name.
+    pub(crate) fn of(path: &Path, owners: Owners) -> io::Result<(Self, &OsStr)> {
         let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = Self::open(parent.unwrap_or(Path::new(".")))?;
@@ -338,10 +325,8 @@ impl Directory {
     }
 
     /// This directory, unless it is none of these owners' and somebody else could have put it there.
-    ///
-    /// # Errors
-    /// [`Untrusted`].
-    pub fn owned(self, owners: Owners) -> io::Result<Self> {
+    /// Fails with [`Untrusted`].
+    pub(crate) fn owned(self, owners: Owners) -> io::Result<Self> {
         if self.exposed && !owners.allow(self.stat.st_uid) {
             return Err(Untrusted::error(self.path, Why::Placed(self.stat.st_uid)));
         }
@@ -349,54 +334,39 @@ impl Directory {
     }
 
     /// The owner's number.
-    #[must_use]
-    pub const fn owner(&self) -> u32 {
+    pub(crate) const fn owner(&self) -> u32 {
         self.stat.st_uid
     }
 
     /// The permission bits.
-    #[must_use]
-    pub fn mode(&self) -> u32 {
+    pub(crate) fn mode(&self) -> u32 {
         permissions(self.stat.st_mode)
     }
 
     /// The group's number.
-    #[must_use]
-    pub const fn group(&self) -> u32 {
+    pub(crate) const fn group(&self) -> u32 {
         self.stat.st_gid
     }
 
     /// Whether only owners may rename and remove entries.
-    #[must_use]
-    pub fn is_sticky(&self) -> bool {
+    pub(crate) fn is_sticky(&self) -> bool {
         permissions(self.stat.st_mode) & STICKY != 0
     }
 
-    /// How it was reached.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What an entry is; links are not followed.
-    ///
-    /// # Errors
-    /// What statat(2) answers.
-    pub fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+    /// Fails with what statat(2) answers.
+    pub(crate) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Whether an entry is this file, by device and inode.
-    #[must_use]
-    pub fn holds(&self, name: &OsStr, file: (u64, u64)) -> bool {
+    pub(crate) fn holds(&self, name: &OsStr, file: (u64, u64)) -> bool {
         self.stat(name).is_ok_and(|stat| identity(&stat) == file)
     }
 
     /// The names of the entries.
-    ///
-    /// # Errors
-    /// What getdents(2) answers.
-    pub fn names(&self) -> io::Result<Vec<OsString>> {
+    /// Fails with what getdents(2) answers.
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.readable()?)? {
             let entry = entry?;
@@ -415,26 +385,20 @@ impl Directory {
     }
 
     /// Makes the entries durable: fsync(2) of a file alone does not.
-    ///
-    /// # Errors
-    /// What fsync(2) answers.
-    pub fn sync(&self) -> io::Result<()> {
+    /// Fails with what fsync(2) answers.
+    pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(self.readable()?)?)
     }
 
     /// Opens an existing regular file for reading, without waiting for anybody.
-    ///
-    /// # Errors
-    /// [`Untrusted`] for one that is not used, else what openat(2) answers.
-    pub fn read(&self, name: &OsStr, owners: Owners) -> io::Result<(File, Metadata)> {
+    /// Fails with [`Untrusted`] for one that is not used, else what openat(2) answers.
+    pub(crate) fn read(&self, name: &OsStr, owners: Owners) -> io::Result<(File, Metadata)> {
         self.open_existing(name, OFlags::RDONLY, owners)
     }
 
     /// Opens a regular file for writing, and makes it with this mode if it is missing.
-    ///
-    /// # Errors
-    /// Those of [`Self::read`].
-    pub fn open_or_create(
+    /// Fails like [`Self::read`].
+    pub(crate) fn open_or_create(
         &self,
         name: &OsStr,
         bits: u32,
@@ -461,10 +425,8 @@ impl Directory {
     }
 
     /// Makes a file that must not exist, with exactly this mode.
-    ///
-    /// # Errors
-    /// `EEXIST` if there is anything of that name, else what openat(2) answers.
-    pub fn create_new(&self, name: &OsStr, bits: u32, access: Access) -> io::Result<File> {
+    /// Fails with `EEXIST` if there is anything of that name, else what openat(2) answers.
+    pub(crate) fn create_new(&self, name: &OsStr, bits: u32, access: Access) -> io::Result<File> {
         let file = self.exclusively(name, bits & 0o600, access)?;
         fchmod(&file, mode(bits))?;
         Ok(file)
@@ -505,18 +467,14 @@ impl Directory {
     }
 
     /// Renames an entry; what has the new name is replaced.
-    ///
-    /// # Errors
-    /// What renameat(2) answers.
-    pub fn rename(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
+    /// Fails with what renameat(2) answers.
+    pub(crate) fn rename(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, old, &self.fd, new)?)
     }
 
     /// Renames an entry unless the new name is taken.
-    ///
-    /// # Errors
-    /// `EEXIST` if it is taken, else what renameat2(2), or linkat(2) and unlinkat(2), answer.
-    pub fn rename_new(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
+    /// Fails with `EEXIST` if it is taken, else what renameat2(2), or linkat(2) and unlinkat(2), answer.
+    pub(crate) fn rename_new(&self, old: &OsStr, new: &OsStr) -> io::Result<()> {
         match super::rename::rename_new(&self.fd, old, &self.fd, new) {
             // A file system that cannot: link(2) does not replace either.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -528,19 +486,15 @@ impl Directory {
     }
 
     /// Removes an entry that is no directory.
-    ///
-    /// # Errors
-    /// What unlinkat(2) answers.
-    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+    /// Fails with what unlinkat(2) answers.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
 
     /// Gives an entry to another user if it is root's, of one of these kinds, and has no other name: who could make the name
     /// may have made it a link to something precious.
-    ///
-    /// # Errors
-    /// What chownat(2) answers.
-    pub fn give(&self, name: &OsStr, kinds: &[FileType], uid: u32, gid: u32) -> io::Result<()> {
+    /// Fails with what chownat(2) answers.
+    pub(crate) fn give(&self, name: &OsStr, kinds: &[FileType], uid: u32, gid: u32) -> io::Result<()> {
         let (fd, stat) = self.look(name)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let single = kind == FileType::Directory || names_of(&stat) == 1;
@@ -592,8 +546,7 @@ fn parts(path: &Path) -> Vec<OsString> {
 }
 
 /// Device and inode.
-#[must_use]
-pub fn identity(stat: &Stat) -> (u64, u64) {
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
@@ -607,10 +560,9 @@ fn names_of(stat: &Stat) -> u64 {
 /// a crash: a new file in the same directory, fsync, rename, fsync of the directory.
 ///
 /// A symbolic link at `path` is replaced, not followed.
-///
-/// # Errors
-/// [`Untrusted`] for a directory that is not used, else what the system calls answer; the temporary file is removed then.
-pub fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Result<()> {
+/// Fails with [`Untrusted`] for a directory that is not used, else what the system calls answer; the temporary file is removed
+/// then.
+pub(crate) fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Result<()> {
     let (directory, name) = Directory::of(path, Owners::Ours)?;
     let temporary = temporary_beside(name);
     let result = write_new(&directory, &temporary, content, ownership)
@@ -624,17 +576,15 @@ pub fn write_atomic(path: &Path, content: &[u8], ownership: Ownership) -> io::Re
 
 /// Whether this process sees the root of the file system mounted without execution, mount(8) `noexec`: so a service does
 /// whose unit forbids programs (systemd.exec(5) `NoExecPaths=/`).
-#[must_use]
 #[cfg(target_os = "linux")]
-pub fn is_root_noexec() -> bool {
+pub(crate) fn is_root_noexec() -> bool {
     let flags = rustix::fs::statvfs("/").map(|state| state.f_flag);
     flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
 }
 
 /// There are no units here.
-#[must_use]
 #[cfg(not(target_os = "linux"))]
-pub const fn is_root_noexec() -> bool {
+pub(crate) const fn is_root_noexec() -> bool {
     false
 }
 
@@ -647,10 +597,7 @@ fn temporary_beside(name: &OsStr) -> OsString {
 }
 
 /// Removes what writers of this file left beside it that were killed before they could rename it. Nobody may be writing it.
-///
-/// # Errors
-/// When the directory cannot be read or a file not be removed.
-pub fn sweep_temporaries(path: &Path) -> io::Result<()> {
+pub(crate) fn sweep_temporaries(path: &Path) -> io::Result<()> {
     let (directory, name) = Directory::of(path, Owners::Anybody)?;
     let name = name.to_str().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     for found in directory.names()? {
@@ -685,37 +632,29 @@ fn write_new(directory: &Directory, name: &OsStr, content: &[u8], ownership: Own
 }
 
 /// [`Directory::read`] by path.
-///
-/// # Errors
-/// Those of [`Directory::of`] and [`Directory::read`].
-pub fn open_untrusted(path: &Path, owners: Owners) -> io::Result<(File, Metadata)> {
+/// Fails like [`Directory::of`] and [`Directory::read`].
+pub(crate) fn open_untrusted(path: &Path, owners: Owners) -> io::Result<(File, Metadata)> {
     let (directory, name) = Directory::of(path, owners)?;
     directory.read(name, owners)
 }
 
 /// [`Directory::open_or_create`] by path, for reading and writing.
-///
-/// # Errors
-/// Those of [`Directory::of`] and [`Directory::open_or_create`].
-pub fn open_or_create(path: &Path, mode: u32, owners: Owners) -> io::Result<(File, Metadata)> {
+/// Fails like [`Directory::of`] and [`Directory::open_or_create`].
+pub(crate) fn open_or_create(path: &Path, mode: u32, owners: Owners) -> io::Result<(File, Metadata)> {
     let (directory, name) = Directory::of(path, owners)?;
     directory.open_or_create(name, mode, Access::ReadWrite, owners)
 }
 
 /// [`Directory::remove`] by path.
-///
-/// # Errors
-/// Those of [`Directory::of`], and what unlinkat(2) answers.
-pub fn remove(path: &Path) -> io::Result<()> {
+/// Fails like [`Directory::of`], and what unlinkat(2) answers.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let (directory, name) = Directory::of(path, Owners::Anybody)?;
     directory.remove(name)
 }
 
 /// Removes a file if it is still this one, by device and inode; whether it was.
-///
-/// # Errors
-/// Those of [`remove`].
-pub fn remove_if(path: &Path, file: (u64, u64)) -> io::Result<bool> {
+/// Fails like [`remove`].
+pub(crate) fn remove_if(path: &Path, file: (u64, u64)) -> io::Result<bool> {
     let (directory, name) = Directory::of(path, Owners::Anybody)?;
     let is_it = directory.holds(name, file);
     if is_it {
@@ -725,10 +664,8 @@ pub fn remove_if(path: &Path, file: (u64, u64)) -> io::Result<bool> {
 }
 
 /// Renames an entry within its directory; what has the new name is replaced.
-///
-/// # Errors
-/// `EXDEV` for names in different directories, else those of [`Directory::of`] and what renameat(2) answers.
-pub fn rename(old: &Path, new: &Path) -> io::Result<()> {
+/// Fails with `EXDEV` for names in different directories, else those of [`Directory::of`] and what renameat(2) answers.
+pub(crate) fn rename(old: &Path, new: &Path) -> io::Result<()> {
     let (directory, name) = Directory::of(old, Owners::Ours)?;
     match new.file_name().filter(|_| old.parent() == new.parent()) {
         Some(new) => directory.rename(name, new),
@@ -738,23 +675,19 @@ pub fn rename(old: &Path, new: &Path) -> io::Result<()> {
 
 /// Permission bits as the kernel takes them: `mode_t` is of another width on other platforms.
 #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
-#[must_use]
-pub fn mode(bits: u32) -> rustix::fs::Mode {
+pub(crate) fn mode(bits: u32) -> rustix::fs::Mode {
     rustix::fs::Mode::from_raw_mode((bits & 0o7777).try_into().unwrap_or_default())
 }
 
 /// The permission bits of what stat(2) tells.
 #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "it is 32 bits wide here"))]
-#[must_use]
-pub fn permissions(mode: rustix::fs::RawMode) -> u32 {
+pub(crate) fn permissions(mode: rustix::fs::RawMode) -> u32 {
     u32::from(mode) & 0o7777
 }
 
 /// Reads at most `limit` bytes.
-///
-/// # Errors
-/// What read(2) answers.
-pub fn read_at_most(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
+/// Fails with what read(2) answers.
+pub(crate) fn read_at_most(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(limit).read_to_end(&mut content)?;
     Ok(content)

@@ -20,7 +20,7 @@ use super::process::{Kill, ordinary};
 
 /// A process group that is or was led by a process that somebody vouched for while it was not reaped.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// The leader's number, which is the group's.
     leader: Pid,
     /// The session that the group is in.
@@ -31,16 +31,13 @@ pub struct Group {
 
 impl Group {
     /// A group by its leader's number and pidfd; `None` for numbers with a meaning of their own in kill(2).
-    #[must_use]
-    pub fn new(leader: i32, session: i32, pidfd: Option<OwnedFd>) -> Option<Self> {
+    pub(crate) fn new(leader: i32, session: i32, pidfd: Option<OwnedFd>) -> Option<Self> {
         Some(Self { leader: ordinary(leader)?, session, pidfd })
     }
 
     /// The group of a child that was not reaped, or of one that another process has handed over.
-    ///
-    /// # Errors
-    /// `ESRCH` if there is no such process any more, `EINVAL` for a number with a meaning of its own.
-    pub fn led_by(leader: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    /// Fails with `ESRCH` if there is no such process any more, `EINVAL` for a number with a meaning of its own.
+    pub(crate) fn led_by(leader: u32, pidfd: OwnedFd) -> io::Result<Self> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let leader = i32::try_from(leader).map_err(|_| invalid())?;
         let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(leader)))?.as_raw();
@@ -48,10 +45,8 @@ impl Group {
     }
 
     /// Signals every process of the group, or only looks whether there is one; tells whether there was. Zombies count.
-    ///
-    /// # Errors
-    /// `EPERM` if this user may signal none of them.
-    pub fn signal(&self, kill: Option<Kill>) -> io::Result<bool> {
+    /// Fails with `EPERM` if this user may signal none of them.
+    pub(crate) fn signal(&self, kill: Option<Kill>) -> io::Result<bool> {
         let signal = kill.map_or(0, Kill::number);
         match self.signal_exactly(signal) {
             // EINVAL: a kernel before 6.9 knows no flags.
@@ -91,10 +86,7 @@ impl Group {
 
     /// Whether a process of the group runs that this user can see in /proc. Zombies do not, and nobody may ever reap
     /// them: containers often have no init.
-    ///
-    /// # Errors
-    /// When /proc is not mounted.
-    pub fn runs(&self) -> io::Result<bool> {
+    pub(crate) fn runs(&self) -> io::Result<bool> {
         Ok(self.members()?.any(|member| member.runs()))
     }
 

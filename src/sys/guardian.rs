@@ -52,7 +52,7 @@ type Words = [[u8; 4]; 3];
 
 /// The gateway's end of the connection; the last clone to be dropped ends the guardian.
 #[derive(Clone, Debug)]
-pub struct Line(Arc<OwnedFd>);
+pub(crate) struct Line(Arc<OwnedFd>);
 
 /// What the guardian is told.
 enum Message {
@@ -64,10 +64,8 @@ enum Message {
 
 /// A command that becomes the guardian, and the line to it. Once it is spawned it should be dropped, as it holds the
 /// guardian's end of the line.
-///
-/// # Errors
-/// What socketpair(2) answers.
-pub fn prepare() -> io::Result<(Command, Line)> {
+/// Fails with what socketpair(2) answers.
+pub(crate) fn prepare() -> io::Result<(Command, Line)> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // Not the installed path: an upgrade may have put another version there.
@@ -90,7 +88,7 @@ pub fn prepare() -> io::Result<(Command, Line)> {
 impl Line {
     /// Makes a child that leads a process group enlist itself before it is executed. A guardian that is gone does not
     /// keep the child from starting; the gateway tells its successor.
-    pub fn enlist_child(&self, command: &mut Command) {
+    pub(crate) fn enlist_child(&self, command: &mut Command) {
         let line = Arc::clone(&self.0);
         let hook = move || {
             let own = rustix::process::getpid();
@@ -109,19 +107,15 @@ impl Line {
     }
 
     /// Lists the group of a child that was not reaped; one that is listed already stays so.
-    ///
-    /// # Errors
-    /// `EPIPE` if the guardian is gone, `EAGAIN` if it does not read.
-    pub fn enlist(&self, leader: u32, pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    /// Fails with `EPIPE` if the guardian is gone, `EAGAIN` if it does not read.
+    pub(crate) fn enlist(&self, leader: u32, pidfd: BorrowedFd<'_>) -> io::Result<()> {
         let leader = i32::try_from(leader).ok().and_then(Pid::from_raw);
         enlist(self.0.as_fd(), leader.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?, pidfd)
     }
 
     /// Strikes a group off; to be called before its leader is reaped.
-    ///
-    /// # Errors
-    /// `EPIPE` if the guardian is gone, `EAGAIN` if it does not read.
-    pub fn dismiss(&self, leader: u32) -> io::Result<()> {
+    /// Fails with `EPIPE` if the guardian is gone, `EAGAIN` if it does not read.
+    pub(crate) fn dismiss(&self, leader: u32) -> io::Result<()> {
         let words = [DISMISS, leader.cast_signed(), 0].map(i32::to_ne_bytes);
         send(self.0.as_fd(), words, &mut SendAncillaryBuffer::default())
     }
@@ -175,14 +169,12 @@ fn receive(line: BorrowedFd<'_>) -> io::Result<Option<Message>> {
 }
 
 /// Whether this process was started to be the guardian.
-#[must_use]
-pub fn is_called() -> bool {
+pub(crate) fn is_called() -> bool {
     std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes() == NAME.to_bytes())
 }
 
 /// Runs the guardian. A call by hand, without a line on standard input, ends as wrong usage.
-#[must_use]
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let stdin = io::stdin();
     let line = stdin.as_fd();
     if sockopt::socket_type(line).ok() != Some(SocketType::SEQPACKET) {

@@ -9,8 +9,7 @@ const LISTENS: &str = "0A";
 
 /// The process or, where this one may not look at it, the user that listens on the port, in words; `None` if nobody does,
 /// or it lies in another network namespace.
-#[must_use]
-pub fn of_port(port: u16) -> Option<String> {
+pub(crate) fn of_port(port: u16) -> Option<String> {
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let (uid, inode) = tables.iter().flat_map(|table| table.lines()).find_map(|line| listener(line, port))?;
@@ -25,8 +24,7 @@ pub fn of_port(port: u16) -> Option<String> {
 }
 
 /// The process at the other end of a connection to a Unix socket, in words: unix(7) `SO_PEERCRED`.
-#[must_use]
-pub fn of_peer(stream: &UnixStream) -> Option<String> {
+pub(crate) fn of_peer(stream: &UnixStream) -> Option<String> {
     let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
     let pid = peer.pid.as_raw_nonzero();
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -18,7 +18,7 @@ use super::pidfd;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The process number.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Field 22 of `proc_pid_stat(5)`: clock ticks from boot to the start of the process.
     pub start_time: u64,
     /// `/proc/sys/kernel/random/boot_id`.
@@ -27,7 +27,7 @@ pub struct Identity {
 
 /// A process that was proved to be the one that an [`Identity`] names.
 #[derive(Debug)]
-pub struct Handle {
+pub(crate) struct Handle {
     /// The kernel's reference to the process: `pidfd_open(2)`.
     pidfd: OwnedFd,
     /// Its number, for messages and for /proc.
@@ -36,7 +36,7 @@ pub struct Handle {
 
 /// What became of an identity.
 #[derive(Debug)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// The process lives, and this is it.
     Alive(Handle),
     /// The number is free, or means another process by now.
@@ -60,10 +60,7 @@ impl Identity {
 
 impl Handle {
     /// Looks a process up.
-    ///
-    /// # Errors
-    /// When it cannot be told: /proc is not readable, or pidfds are not available.
-    pub fn open(identity: &Identity) -> io::Result<Lookup> {
+    pub(crate) fn open(identity: &Identity) -> io::Result<Lookup> {
         let Some(pid) = super::process::ordinary(identity.pid) else {
             return Ok(Lookup::Gone);
         };
@@ -85,24 +82,19 @@ impl Handle {
     }
 
     /// Its number.
-    #[must_use]
-    pub const fn pid(&self) -> i32 {
+    pub(crate) const fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Sends a signal to exactly this process: `pidfd_send_signal(2)`.
-    ///
-    /// # Errors
-    /// `ESRCH` if it has ended, `EPERM` if this user may not.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+    /// Fails with `ESRCH` if it has ended, `EPERM` if this user may not.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd::send(&self.pidfd, signal)?)
     }
 
     /// Waits until the process ends, at most until `deadline`; whether it ended. A zombie counts as ended.
-    ///
-    /// # Errors
-    /// What poll(2) answers.
-    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+    /// Fails with what poll(2) answers.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up, so that the last wait does not become a busy loop of zero milliseconds.
@@ -125,15 +117,13 @@ impl Handle {
 
     /// Whether the process is stopped by a signal (STOP, TSTP), so that it cannot answer. One that a tracer has stopped
     /// is not: `strace -p` does so for a moment at each system call.
-    #[must_use]
-    pub fn is_suspended(&self) -> bool {
+    pub(crate) fn is_suspended(&self) -> bool {
         stat(self.pid).is_ok_and(|fields| fields.first().map(String::as_str) == Some("T"))
     }
 
     /// Whether the process is about to end, though it still has its files: it was killed, or its first thread has ended
     /// and others have not yet. A busy machine may take a while over that.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         // Field 9 of proc_pid_stat(5), counted from field 3, and PF_EXITING of the kernel's linux/sched.h.
         const FLAGS: usize = 9 - 3;
         const EXITING: u32 = 4;
@@ -150,10 +140,7 @@ impl Handle {
     }
 
     /// The effective user that the process runs as.
-    ///
-    /// # Errors
-    /// When the process has ended or /proc hides it.
-    pub fn uid(&self) -> io::Result<u32> {
+    pub(crate) fn uid(&self) -> io::Result<u32> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         status
             .lines()

@@ -17,10 +17,8 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 static FORMER: OnceLock<rlim_t> = OnceLock::new();
 
 /// Raises the soft limit on open files to the hard one.
-///
-/// # Errors
-/// What getrlimit(2) and setrlimit(2) answer.
-pub fn raise_open_files() -> io::Result<()> {
+/// Fails with what getrlimit(2) and setrlimit(2) answer.
+pub(crate) fn raise_open_files() -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -30,8 +28,7 @@ pub fn raise_open_files() -> io::Result<()> {
 }
 
 /// How many files may be open.
-#[must_use]
-pub fn open_files() -> usize {
+pub(crate) fn open_files() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     usize::try_from(soft).unwrap_or(usize::MAX)
 }

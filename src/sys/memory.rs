@@ -11,7 +11,7 @@ use nix::libc::{MADV_DONTNEED, PF_W, PT_LOAD, dl_iterate_phdr, dl_phdr_info, mad
 /// process's memory for the rest of its life.
 ///
 /// A debugger's breakpoints are changes to code that would be lost: under one nothing is done.
-pub fn unmap_unchanging() {
+pub(crate) fn unmap_unchanging() {
     if is_traced() {
         return;
     }

@@ -17,7 +17,7 @@ const MODE: u32 = 0o660;
 
 /// A bound, listening, non-blocking socket that children do not inherit.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// TCP over IPv4 or IPv6.
     Tcp(TcpListener),
     /// A Unix stream socket.
@@ -26,7 +26,7 @@ pub enum Listener {
 
 /// Where a listener can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// The bound address, with the port that the kernel chose.
     Tcp(SocketAddr),
     /// The socket's path; empty if it has none.
@@ -36,10 +36,8 @@ pub enum Address {
 impl Listener {
     /// Binds a TCP address with `SO_REUSEADDR`, so that connections of a former process that linger in
     /// TIME-WAIT do not keep a new one from starting.
-    ///
-    /// # Errors
-    /// What bind(2) and listen(2) answer.
-    pub fn bind_tcp(address: SocketAddr) -> io::Result<Self> {
+    /// Fails with what bind(2) and listen(2) answer.
+    pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<Self> {
         // The standard library sets SO_REUSEADDR and SOCK_CLOEXEC on Unix.
         let listener = TcpListener::bind(address)?;
         rustix::net::listen(&listener, BACKLOG)?;
@@ -50,10 +48,8 @@ impl Listener {
     /// The same beside sockets of this user that listen on the same port at addresses that overlap. All must say so at that
     /// moment (socket(7) `SO_REUSEPORT`); right after it none does, so that nobody else can join them, not even a child of
     /// the same user.
-    ///
-    /// # Errors
-    /// What bind(2) and listen(2) answer.
-    pub fn bind_tcp_beside<'a>(
+    /// Fails with what bind(2) and listen(2) answer.
+    pub(crate) fn bind_tcp_beside<'a>(
         address: SocketAddr,
         others: &(impl Iterator<Item = &'a Self> + Clone),
     ) -> io::Result<Self> {
@@ -75,10 +71,8 @@ impl Listener {
     }
 
     /// Binds a Unix socket that only its owner and group may connect to (0660).
-    ///
-    /// # Errors
-    /// [`super::fs::Untrusted`] for a directory that is not used, else what bind(2) and listen(2) answer.
-    pub fn bind_unix(path: &Path, owners: Owners) -> io::Result<Self> {
+    /// Fails with [`super::fs::Untrusted`] for a directory that is not used, else what bind(2) and listen(2) answer.
+    pub(crate) fn bind_unix(path: &Path, owners: Owners) -> io::Result<Self> {
         let address = rustix::net::SocketAddrUnix::new(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -93,10 +87,8 @@ impl Listener {
     }
 
     /// Makes a listener of a socket that a supervisor passed, after checking what it is.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is not a listening stream socket of a known family.
-    pub fn from_inherited(socket: OwnedFd) -> io::Result<Self> {
+    /// Fails with `EINVAL` if it is not a listening stream socket of a known family.
+    pub(crate) fn from_inherited(socket: OwnedFd) -> io::Result<Self> {
         let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
         if sockopt::socket_type(&socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(&socket)? {
             return Err(invalid());
@@ -114,10 +106,8 @@ impl Listener {
     }
 
     /// Where it can be reached.
-    ///
-    /// # Errors
-    /// What getsockname(2) answers.
-    pub fn address(&self) -> io::Result<Address> {
+    /// Fails with what getsockname(2) answers.
+    pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
             Self::Unix(listener) => {
@@ -128,10 +118,8 @@ impl Listener {
     }
 
     /// A second handle of the same socket.
-    ///
-    /// # Errors
-    /// What dup(2) answers.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    /// Fails with what dup(2) answers.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(listener) => Ok(Self::Tcp(listener.try_clone()?)),
             Self::Unix(listener) => Ok(Self::Unix(listener.try_clone()?)),
@@ -140,10 +128,8 @@ impl Listener {
 }
 
 /// Binds an address for an instant, without listening: whether this process could.
-///
-/// # Errors
-/// What bind(2) answers.
-pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+/// Fails with what bind(2) answers.
+pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A gateway that starts in this instant can bind it, too: socket(7).
@@ -154,10 +140,8 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
 /// Has the kernel end connections of this listener whose other end is gone: it asks those that are silent (`SO_KEEPALIVE`)
 /// and waits no longer than this for the answer, or for an acknowledgement of what was sent (tcp(7),
 /// `TCP_USER_TIMEOUT`). On Linux accepted connections have what their listener has.
-///
-/// # Errors
-/// What setsockopt(2) answers.
-pub fn notice_lost_peers(listener: &TcpListener, limit: std::time::Duration) -> io::Result<()> {
+/// Fails with what setsockopt(2) answers.
+pub(crate) fn notice_lost_peers(listener: &TcpListener, limit: std::time::Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, limit)?;
     #[cfg(target_os = "linux")]

@@ -10,22 +10,20 @@ use std::os::fd::AsFd;
 
 /// The process at the other end of a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// All its groups.
-    pub groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
     /// Its systemd unit, if it can be told.
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
 }
 
 impl Peer {
     /// The peer of a connected socket.
-    ///
-    /// # Errors
-    /// What getsockopt(2) answers.
+    /// Fails with what getsockopt(2) answers.
     #[cfg(target_os = "linux")]
-    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn of(socket: impl AsFd) -> io::Result<Self> {
         use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
         let credentials = getsockopt(&socket.as_fd(), PeerCredentials)?;
         let mut groups = groups(&socket)?;
@@ -35,23 +33,19 @@ impl Peer {
     }
 
     /// Nobody can tell here.
-    ///
-    /// # Errors
-    /// Always.
     #[cfg(not(target_os = "linux"))]
-    pub fn of(_: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn of(_: impl AsFd) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
 /// Why they cannot be told there, and what to do about it.
-pub const HIDDEN: &str = "the unit of mcpeg hides the processes of others; write `[Service]` and `ProtectProc=default` by \
+pub(crate) const HIDDEN: &str = "the unit of mcpeg hides the processes of others; write `[Service]` and `ProtectProc=default` by \
                           `systemctl edit` of that unit, and restart it";
 
 /// Whether the units of other processes can be told at all: a service whose unit hides those (`ProtectProc=`, systemd.exec(5))
 /// sees none.
-#[must_use]
-pub fn sees_units() -> bool {
+pub(crate) fn sees_units() -> bool {
     std::path::Path::new("/proc/1/cgroup").exists()
 }
 

@@ -27,7 +27,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 }
 
 /// Makes a child lead a process group of its own and start with default signal dispositions and an empty mask.
-pub fn prepare_child(command: &mut Command) {
+pub(crate) fn prepare_child(command: &mut Command) {
     command.process_group(0);
     super::limits::restore_in_child(command);
     let hook = || {
@@ -45,7 +45,7 @@ pub fn prepare_child(command: &mut Command) {
 /// that lives as long as the process: the main thread or a worker of the runtime, never one of its blocking pool.
 /// The kernel signals the child alone; its own children are reached by [`signal_group`] while we live. Nobody but the
 /// child itself could take it back, so that it is not for one that may be handed over to another process.
-pub fn bind_to_parent(command: &mut Command) {
+pub(crate) fn bind_to_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let hook = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -63,17 +63,17 @@ pub fn bind_to_parent(command: &mut Command) {
 
 /// The most that a child may take; `None` is what this process may.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ceilings {
+pub(crate) struct Ceilings {
     /// Bytes of private memory: setrlimit(2) `RLIMIT_DATA`.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
     /// Processes and threads of its user: `RLIMIT_NPROC`.
-    pub tasks: Option<u64>,
+    pub(crate) tasks: Option<u64>,
     /// Open files: `RLIMIT_NOFILE`.
-    pub open_files: Option<u64>,
+    pub(crate) open_files: Option<u64>,
 }
 
 /// Holds a child, and each process that it begins, to these ceilings.
-pub fn limit(command: &mut Command, ceilings: Ceilings) {
+pub(crate) fn limit(command: &mut Command, ceilings: Ceilings) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let wanted = [
         (Resource::RLIMIT_DATA, ceilings.memory),
@@ -109,7 +109,7 @@ fn ceiling(most: u64) -> nix::libc::rlim_t {
 /// of it as its main process (`sd_notify(3)` MAINPID=) will learn of its end. The number that
 /// [`std::process::Child::id`] tells is that of the process in between, which is gone at once but leads the program's
 /// process group; the number stays taken until it is waited for.
-pub fn orphan(command: &mut Command) {
+pub(crate) fn orphan(command: &mut Command) {
     command.process_group(0);
     let hook = || {
         super::signal::reset_dispositions_of_child();
@@ -146,10 +146,8 @@ fn fork_again() -> nix::libc::c_long {
 
 /// Keeps the kernel from writing core files of this process and of those that it starts: they would hold the secrets of the
 /// configuration. The hard limit stays, so that a program can ask for them by itself.
-///
-/// # Errors
-/// What setrlimit(2) answers.
-pub fn forbid_core_files() -> io::Result<()> {
+/// Fails with what setrlimit(2) answers.
+pub(crate) fn forbid_core_files() -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
     Ok(setrlimit(Resource::RLIMIT_CORE, 0, hard)?)
@@ -157,7 +155,7 @@ pub fn forbid_core_files() -> io::Result<()> {
 
 /// How a group of children is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kill {
+pub(crate) enum Kill {
     /// Asks for the end: TERM.
     Term,
     /// Forces the end: KILL.
@@ -175,10 +173,8 @@ impl Kill {
 }
 
 /// Kills exactly the process that the pidfd means; one that has ended is no error.
-///
-/// # Errors
-/// `EPERM` if this user may not.
-pub fn kill_exactly(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+/// Fails with `EPERM` if this user may not.
+pub(crate) fn kill_exactly(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     match super::pidfd::send(pidfd, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
@@ -186,10 +182,8 @@ pub fn kill_exactly(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Sends a signal to every process of a group; a group that has ended is no error.
-///
-/// # Errors
-/// `EPERM` if this user may signal none of them; `EINVAL` for a number that is not a group of children (below 2).
-pub fn signal_group(leader: u32, kill: Kill) -> io::Result<()> {
+/// Fails with `EPERM` if this user may signal none of them; `EINVAL` for a number that is not a group of children (below 2).
+pub(crate) fn signal_group(leader: u32, kill: Kill) -> io::Result<()> {
     let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
     let group = i32::try_from(leader).ok().and_then(ordinary).ok_or_else(invalid)?;
     let signal = match kill {
@@ -203,10 +197,8 @@ pub fn signal_group(leader: u32, kill: Kill) -> io::Result<()> {
 }
 
 /// A descriptor that becomes readable when a child that was not yet reaped ends: `pidfd_open(2)`, non-blocking.
-///
-/// # Errors
-/// What `pidfd_open(2)` answers.
-pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
+/// Fails with what `pidfd_open(2)` answers.
+pub(crate) fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
     let invalid = || io::Error::from_raw_os_error(nix::libc::EINVAL);
     let pid = i32::try_from(child).ok().and_then(ordinary).ok_or_else(invalid)?;
     Ok(super::pidfd::of_child(pid)?)
@@ -214,10 +206,8 @@ pub fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
 
 /// The end of a process as an event of the runtime: its pidfd is readable once it has ended. Must be called inside a
 /// runtime.
-///
-/// # Errors
-/// What `epoll_ctl(2)` answers.
-pub fn exit_event(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Fails with what `epoll_ctl(2)` answers.
+pub(crate) fn exit_event(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` returns the same open descriptor from `as_raw_fd` until it is dropped with the `AsyncFd`.
     Ok(unsafe { AsyncFd::register(pidfd) }?)
 }

@@ -18,18 +18,14 @@ const MARK: u8 = b'D';
 const MOST: usize = 253;
 
 /// Sends descriptors with one byte.
-///
-/// # Errors
-/// `EINVAL` for more than the kernel can pass at once, else what sendmsg(2) answers.
-pub fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Fails with `EINVAL` for more than the kernel can pass at once, else what sendmsg(2) answers.
+pub(crate) fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_with(socket, &[MARK], descriptors)
 }
 
 /// Sends a whole message with descriptors, as `sd_notify(3)` wants them.
-///
-/// # Errors
-/// Those of [`send`].
-pub fn send_with(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Fails like [`send`].
+pub(crate) fn send_with(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     if descriptors.len() > MOST {
         return Err(io::Error::from_raw_os_error(nix::libc::EINVAL));
     }
@@ -44,10 +40,8 @@ pub fn send_with(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_
 }
 
 /// Receives what [`send`] sent.
-///
-/// # Errors
-/// `UnexpectedEof` if the peer is gone, `InvalidData` if something else arrives, else what recvmsg(2) answers.
-pub fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+/// Fails with `UnexpectedEof` if the peer is gone, `InvalidData` if something else arrives, else what recvmsg(2) answers.
+pub(crate) fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];

@@ -17,7 +17,7 @@ const SIGNAL_COUNT: libc::c_int = 65;
 ///
 /// Left alone are PIPE, which stays ignored because a closed connection is an error value to us, and SEGV and BUS,
 /// with which Rust's runtime tells a stack overflow from other faults.
-pub fn reset_dispositions() {
+pub(crate) fn reset_dispositions() {
     reset_all_but(&[libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS]);
 }
 
@@ -54,10 +54,7 @@ fn reset_all_but(kept: &[libc::c_int]) {
 }
 
 /// Unblocks every signal in this thread: daemon(7) SysV step 3. Async-signal-safe.
-///
-/// # Errors
-/// Never on Linux.
-pub fn unblock_all() -> io::Result<()> {
+pub(crate) fn unblock_all() -> io::Result<()> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
 }

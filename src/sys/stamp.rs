@@ -6,12 +6,11 @@ use std::path::Path;
 
 /// What a file is by; one that is not there is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, i64, i64, u64)>);
+pub(crate) struct Stamp(Option<(u64, u64, i64, i64, u64)>);
 
 impl Stamp {
     /// That of the file which there is now.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let stamp = |it: Metadata| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size());
         Self(symlink_metadata(path).ok().map(stamp))
     }

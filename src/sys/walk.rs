@@ -20,7 +20,7 @@ const FLAGS: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::PAT
 
 /// Why a walk ends before its end; the path is that which was asked for, as far as it was walked.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// A symbolic link that is not followed, as it does this.
     Link(PathBuf, &'static str),
     /// Something that is neither a directory nor a link to one.
@@ -30,10 +30,8 @@ pub enum Stop {
 }
 
 /// Opens the directory (`O_PATH`) at a path that is absolute below the root; `None` if it or one above it is missing.
-///
-/// # Errors
-/// See [`Stop`].
-pub fn directory(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, Stop> {
+/// Fails with [`Stop`].
+pub(crate) fn directory(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, Stop> {
     let root = fs::openat(root, ".", FLAGS, Mode::empty())
         .map_err(|error| Stop::Refused(PathBuf::from("/"), error.into()))?;
     let mut walk = Walk { opened: vec![root], walked: PathBuf::from("/"), links: 0 };

@@ -5,11 +5,10 @@
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 /// Why a value cannot be written into a file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Invalid {
+pub(crate) enum Invalid {
     /// A path that is relative, has `..` in it, is not UTF-8, or holds control characters.
     #[error("the path `{}` must be absolute, without `..` and without control characters", .0.display())]
     Path(PathBuf),
@@ -22,46 +21,36 @@ pub enum Invalid {
 ///
 /// `%` begins a specifier and `$` a variable there, so both are doubled; blanks, quotes and backslashes need quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecWord(String);
+pub(crate) struct ExecWord(String);
 
 /// An absolute path as a field of sysusers.d(5) or tmpfiles.d(5), where `%` begins a specifier too, but `$` is plain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath(String);
+pub(crate) struct FieldPath(String);
 
 /// The name of a system account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountName(String);
-
-/// A length of time in whole seconds (systemd.time(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seconds(Duration);
+pub(crate) struct AccountName(String);
 
 impl ExecWord {
     /// Takes an absolute path.
-    ///
-    /// # Errors
-    /// [`Invalid::Path`].
-    pub fn new(path: &Path) -> Result<Self, Invalid> {
+    /// Fails with [`Invalid::Path`].
+    pub(crate) fn new(path: &Path) -> Result<Self, Invalid> {
         plain(path).map(|text| Self(text.to_owned()))
     }
 }
 
 impl FieldPath {
     /// Takes an absolute path.
-    ///
-    /// # Errors
-    /// [`Invalid::Path`].
-    pub fn new(path: &Path) -> Result<Self, Invalid> {
+    /// Fails with [`Invalid::Path`].
+    pub(crate) fn new(path: &Path) -> Result<Self, Invalid> {
         plain(path).map(|text| Self(text.to_owned()))
     }
 }
 
 impl AccountName {
     /// Takes a name of at most 31 letters, digits, `-` and `_` that begins with a lower-case letter or `_`.
-    ///
-    /// # Errors
-    /// [`Invalid::Account`].
-    pub fn new(name: &str) -> Result<Self, Invalid> {
+    /// Fails with [`Invalid::Account`].
+    pub(crate) fn new(name: &str) -> Result<Self, Invalid> {
         let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
         if first && name.len() <= 31 && name.chars().all(rest) {
@@ -72,25 +61,14 @@ impl AccountName {
     }
 
     /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Seconds {
-    /// Takes a length of time; fractions are rounded up, so that a limit never gets shorter.
-    #[must_use]
-    pub const fn new(duration: Duration) -> Self {
-        Self(duration)
-    }
-}
-
 /// The path as text, if it is one that can be written down.
-///
-/// # Errors
-/// [`Invalid::Path`].
-pub fn plain(path: &Path) -> Result<&str, Invalid> {
+/// Fails with [`Invalid::Path`].
+pub(crate) fn plain(path: &Path) -> Result<&str, Invalid> {
     let invalid = || Invalid::Path(path.to_owned());
     let text = path.to_str().ok_or_else(invalid)?;
     let climbs = path.components().any(|part| part == Component::ParentDir);
@@ -131,12 +109,5 @@ impl fmt::Display for FieldPath {
 impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let up = u64::from(self.0.subsec_nanos() > 0);
-        write!(f, "{}s", self.0.as_secs().saturating_add(up))
     }
 }

@@ -8,8 +8,7 @@ use super::unit::Unit;
 use crate::program;
 
 /// Whether standard error goes to the journal.
-#[must_use]
-pub fn has_stderr() -> bool {
+pub(crate) fn has_stderr() -> bool {
     env::var_os("JOURNAL_STREAM").is_some_and(|stream| stderr_is(&stream))
 }
 
@@ -32,14 +31,12 @@ fn option(unit: &Unit) -> &'static str {
 }
 
 /// The command that shows all that the unit has written.
-#[must_use]
-pub fn line(unit: &Unit) -> String {
+pub(crate) fn line(unit: &Unit) -> String {
     format!("journalctl {} {}", option(unit), unit.name())
 }
 
 /// The last lines that it has written; none if nobody can tell.
-#[must_use]
-pub fn tail(unit: &Unit, lines: u32) -> Vec<String> {
+pub(crate) fn tail(unit: &Unit, lines: u32) -> Vec<String> {
     let lines = format!("--lines={lines}");
     let arguments = [option(unit), unit.name(), &lines, "--no-pager", "--output=cat", "--quiet"];
     let journal = program::run("journalctl", &arguments).unwrap_or_default();

@@ -15,16 +15,16 @@
 //! the answer, waits as long as systemd takes ([`Unit::properties`]).
 
 mod escape;
-pub mod journal;
-pub mod listen_fds;
+pub(crate) mod journal;
+pub(crate) mod listen_fds;
 mod notify;
 mod properties;
 mod systemctl;
-pub mod trial;
+pub(crate) mod trial;
 mod unit;
 
-pub use escape::{AccountName, ExecWord, FieldPath, Invalid, Seconds, plain};
-pub use notify::{Notifier, PERSONAL};
-pub use properties::{Obstacle, Properties};
-pub use systemctl::{Manager, is_booted};
-pub use unit::{Unit, is_service, own_unit};
+pub(crate) use escape::{AccountName, ExecWord, FieldPath, Invalid, plain};
+pub(crate) use notify::{Notifier, PERSONAL};
+pub(crate) use properties::{Obstacle, Properties};
+pub(crate) use systemctl::{Manager, is_booted};
+pub(crate) use unit::{Unit, is_service, own_unit};

@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::sys::scm_rights;
 
 /// Variables that mean one process, `sd_listen_fds(3)` and `sd_watchdog_enabled(3)`; the next one is another.
-pub const PERSONAL: [&str; 5] =
+pub(crate) const PERSONAL: [&str; 5] =
     ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
 /// How long one message may block.
@@ -33,7 +33,7 @@ const BARRIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The way to the service manager, if there is one.
 #[derive(Debug)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     /// The socket and the manager's address.
     peer: Option<(UnixDatagram, SocketAddr)>,
     /// How often the manager wants a sign of life at least: `sd_watchdog_enabled(3)`.
@@ -42,8 +42,7 @@ pub struct Notifier {
 
 impl Notifier {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    #[must_use]
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self { peer: None, watchdog: None };
         };
@@ -59,27 +58,25 @@ impl Notifier {
     }
 
     /// Whether there is a service manager to talk to.
-    #[must_use]
-    pub const fn is_there(&self) -> bool {
+    pub(crate) const fn is_there(&self) -> bool {
         self.peer.is_some()
     }
 
     /// How often [`Self::alive`] and [`Self::status`] are due; `None` without a manager. For the watchdog, half of what
     /// the manager allows, as `sd_watchdog_enabled(3)` advises.
-    #[must_use]
-    pub fn interval(&self) -> Option<Duration> {
+    pub(crate) fn interval(&self) -> Option<Duration> {
         self.peer.as_ref()?;
         Some(self.watchdog.map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL)))
     }
 
     /// `READY=1` with the pid and what is served.
-    pub fn ready(&self, status: &str) {
+    pub(crate) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nMAINPID={}\nSTATUS={status}", std::process::id()));
     }
 
     /// `RELOADING=1`, which must be followed by [`Self::ready`] whatever becomes of the reload. The time tells the manager
     /// which reload this is: `sd_notify(3)` `MONOTONIC_USEC=`.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
         let usec =
             time.map_or(0, |time| i128::from(time.tv_sec()) * 1_000_000 + i128::from(time.tv_nsec()) / 1000);
@@ -87,31 +84,31 @@ impl Notifier {
     }
 
     /// `STOPPING=1`.
-    pub fn stopping(&self, status: &str) {
+    pub(crate) fn stopping(&self, status: &str) {
         self.send(&format!("STOPPING=1\nSTATUS={status}"));
     }
 
     /// `STATUS=`, one line for `systemctl status`.
-    pub fn status(&self, status: &str) {
+    pub(crate) fn status(&self, status: &str) {
         self.send(&format!("STATUS={status}"));
     }
 
     /// `WATCHDOG=1`, if the manager wants it.
-    pub fn alive(&self) {
+    pub(crate) fn alive(&self) {
         if self.watchdog.is_some() {
             self.send("WATCHDOG=1");
         }
     }
 
     /// `EXTEND_TIMEOUT_USEC=`: starting or stopping is still going on and needs this long from now.
-    pub fn extend(&self, time: Duration) {
+    pub(crate) fn extend(&self, time: Duration) {
         self.send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()));
     }
 
     /// Names another process as the service's main process, and waits until the manager has taken note: from then on it
     /// listens to that one, and no longer to us. `MAINPID=` must come from the old one, `sd_notify(3)`; the barrier is
     /// `sd_notify_barrier(3)`. The sign of life covers the time until the other one sends its first.
-    pub async fn hand_over(&mut self, pid: i32) {
+    pub(crate) async fn hand_over(&mut self, pid: i32) {
         if self.peer.is_none() {
             return;
         }
@@ -142,7 +139,7 @@ impl Notifier {
 
     /// `FDSTORE=1`: the manager keeps these descriptors beyond our end, and passes them to the next process under this
     /// name. `FDPOLL=0`, since it is not for the manager to judge by poll(2) whether they are of use.
-    pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) {
+    pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) {
         let Some((socket, address)) = &self.peer else { return };
         let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
         let sent = connected(socket, address)
@@ -153,12 +150,12 @@ impl Notifier {
     }
 
     /// `FDSTOREREMOVE=1`: the manager closes what it keeps under this name.
-    pub fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
     }
 
     /// [`Self::forget`], and waits until the manager has closed them, outside of the runtime.
-    pub fn forget_now(&self, names: &[String]) {
+    pub(crate) fn forget_now(&self, names: &[String]) {
         if names.is_empty() || self.peer.is_none() {
             return;
         }

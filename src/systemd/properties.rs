@@ -5,11 +5,11 @@ use std::path::Path;
 
 /// The properties of a unit that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Properties(Vec<(String, String)>);
+pub(crate) struct Properties(Vec<(String, String)>);
 
 /// Why systemd would not follow the main process of a unit to another one, or could not start it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     /// The unit is masked.
     Masked,
     /// It is not loaded but in this state. systemd knows no `NotifyAccess=` of it then: it hears no `MAINPID=` and ends the
@@ -21,56 +21,49 @@ pub enum Obstacle {
 
 impl Properties {
     /// The properties that [`Self::obstacle`] needs.
-    pub const OF_OBSTACLES: &str = "LoadState,NotifyAccess";
+    pub(crate) const OF_OBSTACLES: &str = "LoadState,NotifyAccess";
 
     /// Understands what is told about one unit.
-    #[must_use]
-    pub fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// Understands what is told about several units.
-    #[must_use]
-    pub fn read_all(text: &str) -> Vec<Self> {
+    pub(crate) fn read_all(text: &str) -> Vec<Self> {
         text.split("\n\n").map(Self::read).collect()
     }
 
     /// One of them; empty if systemd does not know it, or was not asked for it.
-    #[must_use]
-    pub fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
     /// Its words.
-    pub fn words(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn words(&self, name: &str) -> impl Iterator<Item = &str> {
         self.get(name).split_whitespace()
     }
 
     /// Whether the unit is loaded.
-    #[must_use]
-    pub fn is_loaded(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         self.get("LoadState") == "loaded"
     }
 
     /// The program of `ExecStart`:
     /// `{ path=/usr/bin/mcpeg ; argv[]=/usr/bin/mcpeg --config FILE ; ignore_errors=no ; … }`.
-    #[must_use]
-    pub fn program(&self) -> Option<&Path> {
+    pub(crate) fn program(&self) -> Option<&Path> {
         let (_, rest) = self.get("ExecStart").split_once("path=")?;
         rest.split(" ;").next().map(Path::new)
     }
 
     /// The command line of `ExecStart`, in words.
-    #[must_use]
-    pub fn command_line(&self) -> Option<std::str::SplitWhitespace<'_>> {
+    pub(crate) fn command_line(&self) -> Option<std::str::SplitWhitespace<'_>> {
         let (_, line) = self.get("ExecStart").split_once("argv[]=")?;
         Some(line.split(" ;").next()?.split_whitespace())
     }
 
     /// Why systemd would not follow the main process to another one; `None` if it would, or does not tell.
-    #[must_use]
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub(crate) fn obstacle(&self) -> Option<Obstacle> {
         match self.get("LoadState") {
             "masked" => Some(Obstacle::Masked),
             "loaded" | "merged" if self.get("NotifyAccess") == "none" => Some(Obstacle::NotifyAccess),

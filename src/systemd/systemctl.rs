@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
+pub(crate) enum Manager {
     /// That of the machine.
     System,
     /// That of the calling user.
@@ -23,29 +23,24 @@ pub enum Manager {
 }
 
 /// Whether systemd is the init system of this machine now: `sd_booted(3)`.
-#[must_use]
-pub fn is_booted() -> bool {
+pub(crate) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
 impl Manager {
     /// Whether the client is installed.
-    ///
-    /// # Errors
-    /// [`Error::Missing`].
-    pub fn check_client() -> Result<(), Error> {
+    /// Fails with [`Error::Missing`].
+    pub(crate) fn check_client() -> Result<(), Error> {
         program::find(SYSTEMCTL).map(drop).ok_or(Error::Missing(SYSTEMCTL))
     }
 
     /// Whether it runs; `runtime` is the user's `XDG_RUNTIME_DIR`, where a user's manager has its socket.
-    #[must_use]
-    pub fn is_running(self, runtime: &Path) -> bool {
+    pub(crate) fn is_running(self, runtime: &Path) -> bool {
         is_booted() && (self == Self::System || runtime.join("systemd/private").exists())
     }
 
     /// How a person calls the client.
-    #[must_use]
-    pub const fn line(self) -> &'static str {
+    pub(crate) const fn line(self) -> &'static str {
         match self {
             Self::System => "systemctl",
             Self::User => "systemctl --user",
@@ -69,10 +64,8 @@ impl Manager {
     }
 
     /// Runs the client, which must succeed, and returns what it prints.
-    ///
-    /// # Errors
-    /// Those of [`program::run`].
-    pub fn run(self, words: &[&str]) -> Result<String, Error> {
+    /// Fails like [`program::run`].
+    pub(crate) fn run(self, words: &[&str]) -> Result<String, Error> {
         let mut command = self.command(words)?;
         let output = command.output().map_err(|error| Error::Run(command.get_program().into(), error))?;
         program::succeeded(SYSTEMCTL, &self.words(words), output)
@@ -99,16 +92,13 @@ impl Manager {
     }
 
     /// Has it read its unit files again.
-    ///
-    /// # Errors
-    /// Those of [`Self::run`].
-    pub fn reload(self) -> Result<(), Error> {
+    /// Fails like [`Self::run`].
+    pub(crate) fn reload(self) -> Result<(), Error> {
         self.run(&["daemon-reload"]).map(drop)
     }
 
     /// What it tells about all its services, running or not; `None` if it tells nothing in time.
-    #[must_use]
-    pub fn services(self, properties: &str) -> Option<Vec<Properties>> {
+    pub(crate) fn services(self, properties: &str) -> Option<Vec<Properties>> {
         let listed = |verb: &[&'static str]| {
             let plain = ["--type=service", "--no-legend", "--no-pager", "--plain", "--full"];
             self.ask(&[verb, &plain].concat())

@@ -37,11 +37,11 @@ const INSTEAD: &str = "Type=oneshot\nRemainAfterExit=yes\nRestart=no\nNotifyAcce
 
 /// What has come of a trial.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// What the program has printed.
-    pub printed: String,
+    pub(crate) printed: String,
     /// Why systemd could not even start the program, in its own words.
-    pub obstacle: Option<String>,
+    pub(crate) obstacle: Option<String>,
 }
 
 /// A unit for a trial, with the file for what is printed; both are removed with it.
@@ -56,10 +56,7 @@ struct Copy {
 
 /// Runs what the unit runs, with more arguments and variables, and waits for its end. `run` is the manager's run-time
 /// directory: `/run`, or the user's.
-///
-/// # Errors
-/// When the trial cannot be made, by which nothing is said about the unit.
-pub fn run(unit: &Unit, run: &Path, arguments: &str, variables: &str) -> Result<Ran, Error> {
+pub(crate) fn run(unit: &Unit, run: &Path, arguments: &str, variables: &str) -> Result<Ran, Error> {
     let text = unit.manager().run(&["cat", "--no-pager", unit.name()])?;
     let service = section(&text);
     let Some(command) = command(&service) else {

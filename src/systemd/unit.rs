@@ -10,8 +10,8 @@ use crate::program::{self, Error};
 
 /// A unit.
 #[derive(Clone, Debug, PartialEq, Eq, Fieldwork)]
-#[fieldwork(get)]
-pub struct Unit {
+#[fieldwork(get, vis = "pub(crate)")]
+pub(crate) struct Unit {
     /// Whose it is.
     #[field(get(copy))]
     manager: Manager,
@@ -20,14 +20,12 @@ pub struct Unit {
 }
 
 /// Whether systemd has started this process: systemd.exec(5) `INVOCATION_ID`.
-#[must_use]
-pub fn is_service() -> bool {
+pub(crate) fn is_service() -> bool {
     std::env::var_os("INVOCATION_ID").is_some()
 }
 
 /// The name of the unit that systemd runs this process in: the last component of its control group.
-#[must_use]
-pub fn own_unit() -> Option<String> {
+pub(crate) fn own_unit() -> Option<String> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok().filter(|_| is_service())?;
     unit_in(&groups)
 }
@@ -46,71 +44,57 @@ fn exposure_in(told: &str) -> Option<&str> {
 
 impl Unit {
     /// The unit of this name.
-    #[must_use]
-    pub fn new(manager: Manager, name: impl Into<String>) -> Self {
+    pub(crate) fn new(manager: Manager, name: impl Into<String>) -> Self {
         Self { manager, name: name.into() }
     }
 
     /// The command line by which a person has systemd do something with it.
-    #[must_use]
-    pub fn line(&self, verb: &str) -> String {
+    pub(crate) fn line(&self, verb: &str) -> String {
         format!("{} {verb} {}", self.manager.line(), self.name)
     }
 
     /// Some of its properties, separated by commas.
-    ///
-    /// # Errors
-    /// When systemctl(1) cannot be run or fails.
-    pub fn properties(&self, names: &str) -> Result<Properties, Error> {
+    /// Fails when systemctl(1) cannot be run or fails.
+    pub(crate) fn properties(&self, names: &str) -> Result<Properties, Error> {
         let told = self.manager.run(&["show", &format!("--property={names}"), &self.name])?;
         Ok(Properties::read(&told))
     }
 
     /// The same for somebody who goes on without them where systemd does not tell in time.
-    #[must_use]
-    pub fn told(&self, names: &str) -> Option<Properties> {
+    pub(crate) fn told(&self, names: &str) -> Option<Properties> {
         let told = self.manager.ask(&["show", &format!("--property={names}"), &self.name])?;
         Some(Properties::read(&told))
     }
 
     /// Whether it is active.
-    ///
-    /// # Errors
-    /// When systemctl(1) cannot be run.
-    pub fn is_active(&self) -> Result<bool, Error> {
+    /// Fails when systemctl(1) cannot be run.
+    pub(crate) fn is_active(&self) -> Result<bool, Error> {
         self.manager.succeeds(&["is-active", "--quiet", &self.name])
     }
 
     /// How exposed its sandbox leaves it, from 0 to 10, by systemd-analyze(1) `security`; `None` if that cannot tell.
-    #[must_use]
-    pub fn exposure(&self) -> Option<String> {
+    pub(crate) fn exposure(&self) -> Option<String> {
         let told = program::run("systemd-analyze", &["security", "--no-pager", &self.name]).ok()?;
         exposure_in(&told).map(str::to_owned)
     }
 
     /// Has systemd do something with it, with these options of systemctl(1), and waits for the end of that unless they say
     /// something else.
-    ///
-    /// # Errors
-    /// When systemctl(1) cannot be run or fails.
-    pub fn act(&self, verb: &str, options: &[&str]) -> Result<(), Error> {
+    /// Fails when systemctl(1) cannot be run or fails.
+    pub(crate) fn act(&self, verb: &str, options: &[&str]) -> Result<(), Error> {
         self.manager.run(&[options, &[verb, &self.name]].concat()).map(drop)
     }
 
     /// Forgets that it has failed, or failed too often to be started (systemd.unit(5) `StartLimitBurst=`).
-    ///
-    /// # Errors
-    /// When systemctl(1) cannot be run; that a unit is not loaded is fine.
-    pub fn reset_failed(&self) -> Result<(), Error> {
+    /// Fails when systemctl(1) cannot be run; that a unit is not loaded is fine.
+    pub(crate) fn reset_failed(&self) -> Result<(), Error> {
         self.manager.succeeds(&["reset-failed", &self.name]).map(drop)
     }
 
     /// Has systemd do something with it, waits for the end of that, and leaves it to systemctl(1) to tell the person at the
     /// terminal why not. The question for a password belongs to the one who types that line.
-    ///
-    /// # Errors
-    /// When systemctl(1) cannot be run.
-    pub fn act_openly(&self, verb: &str) -> Result<ExitStatus, Error> {
+    /// Fails when systemctl(1) cannot be run.
+    pub(crate) fn act_openly(&self, verb: &str) -> Result<ExitStatus, Error> {
         let mut command = self.manager.command(&[verb, &self.name, "--no-ask-password"])?;
         command.status().map_err(|error| Error::Run(command.get_program().into(), error))
     }

@@ -11,5 +11,5 @@
 mod secret;
 mod store;
 
-pub use secret::{NewToken, Secret};
-pub use store::{Draft, Error, Refusal, Store, Token};
+pub(crate) use secret::NewToken;
+pub(crate) use store::{Draft, Error, Refusal, Store, Token};

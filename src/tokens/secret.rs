@@ -17,18 +17,15 @@ const ID: usize = 12;
 const SECRET: usize = 32;
 
 /// A token as its client has it; shown nowhere but where it was made.
-pub struct NewToken(String);
+pub(crate) struct NewToken(String);
 
 /// The key of this machine, by which digests are made.
 #[derive(Clone)]
-pub struct Secret(Hmac<Sha256>);
+pub(crate) struct Secret(Hmac<Sha256>);
 
 impl NewToken {
     /// A fresh one.
-    ///
-    /// # Errors
-    /// When the kernel gives no random bytes.
-    pub fn fresh() -> Result<Self, getrandom::Error> {
+    pub(crate) fn fresh() -> Result<Self, getrandom::Error> {
         let (mut id, mut secret) = ([0; 8], [0; SECRET]);
         getrandom::fill(&mut id)?;
         getrandom::fill(&mut secret)?;
@@ -37,8 +34,7 @@ impl NewToken {
     }
 
     /// The text itself, for the one who asked for it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -29,22 +29,22 @@ const SKEW: u64 = 60;
 
 /// What is kept of one token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
+pub(crate) struct Token {
     /// What finds it: a part of the token that is no secret.
-    pub id: String,
+    pub(crate) id: String,
     /// The client that it proves.
-    pub client: String,
+    pub(crate) client: String,
     /// Its keyed digest.
     digest: String,
     /// When it was made, in seconds since 1970.
-    pub created: u64,
+    pub(crate) created: u64,
     /// When it ends, if it does.
-    pub expires: Option<u64>,
+    pub(crate) expires: Option<u64>,
 }
 
 /// All tokens, as they were read.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// By identifier.
     tokens: HashMap<String, Token>,
     /// By which digests are made.
@@ -53,7 +53,7 @@ pub struct Store {
 
 /// Tokens that are about to change; nobody else changes them meanwhile.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// As they will be.
     store: Store,
     /// Where.
@@ -73,7 +73,7 @@ struct Content {
 
 /// Why a token proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It was never made, or it was revoked.
     Unknown,
     /// Its time is over.
@@ -84,7 +84,7 @@ pub enum Refusal {
 
 /// Why the tokens cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A file.
     #[error(transparent)]
     File(#[from] state_file::Error),
@@ -139,26 +139,19 @@ impl Token {
     }
 
     /// The same at this moment.
-    ///
-    /// # Errors
-    /// Why it proves nothing.
-    pub fn is_good(&self) -> Result<(), Refusal> {
+    pub(crate) fn is_good(&self) -> Result<(), Refusal> {
         self.standing(seconds_now())
     }
 }
 
 impl Store {
     /// What the file is by, so that another one is seen.
-    #[must_use]
-    pub fn stamp(directory: &Path) -> Stamp {
+    pub(crate) fn stamp(directory: &Path) -> Stamp {
         file(directory, FILE).stamp()
     }
 
     /// Reads all tokens; `None` where none was ever made.
-    ///
-    /// # Errors
-    /// When a file cannot be used.
-    pub fn read(directory: &Path, owners: Owners) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(directory: &Path, owners: Owners) -> Result<Option<Self>, Error> {
         let file = file(directory, KEY);
         let Some(key) = file.bytes(owners)? else { return Ok(None) };
         let secret = Secret::new(&key).ok_or_else(|| file.strange())?;
@@ -166,10 +159,7 @@ impl Store {
     }
 
     /// What is known of a token that proves something now.
-    ///
-    /// # Errors
-    /// Why it proves nothing.
-    pub fn find(&self, token: &str) -> Result<&Token, Refusal> {
+    pub(crate) fn find(&self, token: &str) -> Result<&Token, Refusal> {
         let known = id(token).and_then(|id| self.tokens.get(id)).ok_or(Refusal::Unknown)?;
         if !self.secret.verifies(token, &known.digest) {
             return Err(Refusal::Unknown);
@@ -183,16 +173,14 @@ impl Store {
     }
 
     /// All of them, by client and age.
-    #[must_use]
-    pub fn all(&self) -> Vec<&Token> {
+    pub(crate) fn all(&self) -> Vec<&Token> {
         let mut all: Vec<_> = self.tokens.values().collect();
         all.sort_by_key(|token| (&token.client, token.created, &token.id));
         all
     }
 
     /// Whether this one is there and proves something.
-    #[must_use]
-    pub fn is_good(&self, id: &str) -> bool {
+    pub(crate) fn is_good(&self, id: &str) -> bool {
         self.tokens.get(id).is_some_and(|token| token.is_good().is_ok())
     }
 }
@@ -206,10 +194,7 @@ fn tokens(directory: &Path, owners: Owners) -> Result<HashMap<String, Token>, Er
 
 impl Draft {
     /// Begins to change the tokens of a gateway, whose files are to belong to `owner`, or else to whom the directory does.
-    ///
-    /// # Errors
-    /// When the directory or a file cannot be used.
-    pub fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+    pub(crate) fn begin(directory: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let key = file(directory, KEY);
         let mut change = state_file::Change::by(&key, owner)?;
         change.lock()?;
@@ -220,10 +205,8 @@ impl Draft {
     }
 
     /// Makes a token for a client that has none.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], and those of [`Self::begin`].
-    pub fn create(self, client: &str, lifetime: Option<Duration>) -> Result<NewToken, Error> {
+    /// Fails with [`Error::Exists`], and those of [`Self::begin`].
+    pub(crate) fn create(self, client: &str, lifetime: Option<Duration>) -> Result<NewToken, Error> {
         if self.store.of(client).any(|token| token.is_good().is_ok()) {
             return Err(Error::Exists(client.to_owned()));
         }
@@ -232,10 +215,8 @@ impl Draft {
 
     /// Makes another token for a client that has one, which is good for `overlap` beside it. It lasts as long as that one did
     /// where nothing else is said.
-    ///
-    /// # Errors
-    /// [`Error::None`], and those of [`Self::begin`].
-    pub fn rotate(
+    /// Fails with [`Error::None`], and those of [`Self::begin`].
+    pub(crate) fn rotate(
         self,
         client: &str,
         lifetime: Option<Duration>,
@@ -271,10 +252,8 @@ impl Draft {
     }
 
     /// Revokes all tokens of a client; how many there were.
-    ///
-    /// # Errors
-    /// [`Error::None`], and those of [`Self::begin`].
-    pub fn revoke(mut self, client: &str) -> Result<usize, Error> {
+    /// Fails with [`Error::None`], and those of [`Self::begin`].
+    pub(crate) fn revoke(mut self, client: &str) -> Result<usize, Error> {
         let before = self.store.tokens.len();
         self.store.tokens.retain(|_, token| token.client != client);
         let gone = before - self.store.tokens.len();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::client::ClientName;
+use crate::gateway::interval;
 use crate::sys::fs::Owners;
 use crate::sys::stamp::Stamp;
 use crate::tokens::{Refusal, Store};
@@ -95,15 +96,6 @@ impl KnownTokens {
         }
         // At once: the first request may come any moment.
         drop(self.look());
-        let tokens = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let mut due = tokio::time::interval(EVERY);
-            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                due.tick().await;
-                let Some(tokens) = tokens.upgrade() else { return };
-                tokens.look().into_iter().for_each(&ended);
-            }
-        });
+        interval::repeat(self, EVERY, move |tokens| tokens.look().into_iter().for_each(&ended));
     }
 }

@@ -56,6 +56,7 @@ use super::proxy_header;
 use super::router::Front;
 use super::stall::Stalling;
 use super::version::{Connection, Version, version};
+use super::woken::at_once;
 use crate::drain::Watch;
 use crate::gateway::access::Certificate;
 use crate::gateway::catalog::RoutingHandle;
@@ -342,7 +343,7 @@ impl Shared {
             self.admission.connections.take((client.clone(), self.number, peer.is_own()), most).await
         {
             let shared = self.clone();
-            self.tasks.spawn(async move { shared.serve(stream, peer, &slot).await });
+            self.tasks.spawn(at_once(async move { shared.serve(stream, peer, &slot).await }));
             return;
         }
         self.admission.refuse(Reason::Connections, &peer);

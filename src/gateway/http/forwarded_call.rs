@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::gateway::catalog::{Answered, ConnectionSource, Knowing, Way, note_shown, passed, soon};
 use crate::gateway::error::{Fault, Side};
 use crate::gateway::relay::{
-    ClientMeta, Era, MODERN, Method, Outcome, Raw, code, key, member, method, names, set_path,
+    ClientMeta, Era, MODERN, Method, Outcome, Raw, code, has_code, key, member, method, names, set_path,
     to_legacy_params,
 };
 use crate::gateway::telemetry::Verdict;
@@ -307,11 +307,6 @@ impl<L: ConnectionSource> ForwardedCall<L> {
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
-}
-
-/// Whether an error is of this number.
-fn has_code(error: &Raw, number: i64) -> bool {
-    member(error, "code").is_some_and(|code| code.get() == number.to_string())
 }
 
 /// Parameters of a legacy client as a modern server expects them: with what the session knows of its client.

@@ -4,7 +4,7 @@
 //!
 //! | files | own |
 //! |---|---|
-//! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff` | what connections, bodies and requests may take |
+//! | `open_connections`, `version`, `stall`, `bodies`, `moment`, `cutoff`, `woken` | what connections, bodies and requests may take, and their turns |
 //! | `gate`, `proxy_header`, `forwarded` | what a listener asks of its connections, and for whom proxies ask |
 //! | `peer`, `guard`, `authenticate`, `cors`, `context` | who is let in and who that is, what web pages are told, and what is known of a request |
 //! | `validate`, `answer`, `message`, `nowhere` | reading and answering one message; what is said where nothing is |
@@ -57,6 +57,7 @@ mod status_view;
 mod task_owners;
 mod validate;
 mod version;
+mod woken;
 
 pub(crate) use accept::{Admission, accept, accept_operators};
 pub(crate) use gate::{Gate, Gates};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::BoxError;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use fieldwork::Fieldwork;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -63,6 +64,8 @@ impl From<Box<Response>> for Held {
 }
 
 /// The way of a request to its handler.
+#[derive(Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(super)")]
 pub(crate) struct Pipeline {
     /// Says which requests are let in.
     guard: Guard,
@@ -81,8 +84,10 @@ pub(crate) struct Pipeline {
     /// Handles requests that stand by themselves.
     modern: Modern,
     /// Handles requests within sessions.
+    #[field(get)]
     legacy: Arc<Legacy>,
     /// Serves clients of HTTP+SSE.
+    #[field(get)]
     events: EventClients,
 }
 
@@ -358,16 +363,6 @@ impl Pipeline {
             Some(received) => received,
             None => Err(Refusal::new(Fault::unread(), Era::Modern)),
         }
-    }
-
-    /// The handler of what belongs to a session but is no message.
-    pub(super) fn legacy(&self) -> &Legacy {
-        &self.legacy
-    }
-
-    /// What serves clients of HTTP+SSE.
-    pub(super) const fn events(&self) -> &EventClients {
-        &self.events
     }
 }
 

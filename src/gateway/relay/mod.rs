@@ -30,4 +30,6 @@ pub(crate) use meta::{
 pub(crate) use method::Method;
 pub(crate) use raw::{Raw, raw, raw_string, weight};
 pub(crate) use shapes::Part;
-pub(crate) use splice::{Object, array_items, member, member_str, only_str, set_member, set_path, text};
+pub(crate) use splice::{
+    Object, array_items, has_code, member, member_str, only_str, set_member, set_path, text,
+};

@@ -105,6 +105,11 @@ pub(crate) fn member<'a>(json: &'a RawValue, name: &str) -> Option<&'a RawValue>
     value(written(json.get(), name)?)
 }
 
+/// Whether an error is of this number.
+pub(crate) fn has_code(error: &RawValue, number: i64) -> bool {
+    member(error, "code").is_some_and(|code| code.get() == number.to_string())
+}
+
 /// The string at member `name`.
 pub(crate) fn member_str<'a>(json: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
     Token::of(written(json.get(), name)?)?.read()

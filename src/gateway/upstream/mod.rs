@@ -28,7 +28,7 @@ mod stdio;
 mod supervise;
 
 pub(crate) use self::http::client::pool;
-pub use self::http::client::web_for;
+pub(crate) use self::http::client::web_for;
 pub(crate) use self::http::document::Documents;
 pub(crate) use self::http::pool::Pool;
 pub(crate) use builtin::Builtin;

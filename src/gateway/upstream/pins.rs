@@ -17,6 +17,7 @@ use super::lists::kind::Kind;
 use super::lists::listing::Listing;
 use crate::config::{Filters, Pin, UpstreamName};
 use crate::gateway::changes::Changes;
+use crate::gateway::interval;
 use crate::pins::{Definition, Draft, Store};
 use crate::sys::fs::Owners;
 use crate::sys::stamp::Stamp;
@@ -127,19 +128,9 @@ impl KnownPins {
 
     /// Looks at the file from now on.
     fn watch(self: &Arc<Self>) {
-        if std::mem::replace(&mut self.state.lock().watched, true) {
-            return;
+        if !std::mem::replace(&mut self.state.lock().watched, true) {
+            interval::repeat(self, EVERY, |known| known.look());
         }
-        let known = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let mut due = tokio::time::interval(EVERY);
-            due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                due.tick().await;
-                let Some(known) = known.upgrade() else { return };
-                known.look();
-            }
-        });
     }
 }
 

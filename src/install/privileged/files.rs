@@ -83,9 +83,7 @@ pub(in crate::install) fn set_access(tree: &Tree, path: &Path, access: Access) -
 
 /// Gives root's plain file to somebody in whose directory it lies; one that has another name is left alone, since who owns the
 /// directory could have made the name.
-///
-/// # Errors
-/// [`Error::File`].
+/// Fails with [`Error::File`].
 pub(in crate::install) fn give_away(tree: &Tree, path: &Path, to: Access) -> Result<(), Error> {
     let (directory, name) = tree.existing_parent(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;

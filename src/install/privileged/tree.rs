@@ -18,11 +18,13 @@ use crate::sys::fs::permissions;
 use crate::sys::walk::{self, Stop};
 
 /// The root directory of an installation.
-#[derive(Debug)]
+#[derive(Debug, Fieldwork)]
+#[fieldwork(opt_in, get, vis = "pub(in crate::install)")]
 pub(in crate::install) struct Tree {
     /// The root's descriptor.
     root: OwnedFd,
     /// Its path, for programs that take one and for messages.
+    #[field(get)]
     path: PathBuf,
 }
 
@@ -62,20 +64,12 @@ impl Tree {
         Ok(Self { root, path: path.to_owned() })
     }
 
-    /// The path of the root.
-    #[must_use]
-    pub(in crate::install) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether this is the running system's own root.
-    #[must_use]
     pub(in crate::install) fn is_host(&self) -> bool {
         self.path == Path::new("/")
     }
 
     /// The path as the caller of the program would write it.
-    #[must_use]
     pub(in crate::install) fn outside(&self, path: &Path) -> PathBuf {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
     }
@@ -194,25 +188,21 @@ impl Found {
     }
 
     /// Mode and owner.
-    #[must_use]
     pub(in crate::install) fn access(&self) -> Access {
         self.access
     }
 
     /// Whether it is a plain file.
-    #[must_use]
     pub(in crate::install) fn is_file(&self) -> bool {
         self.kind == FileType::RegularFile
     }
 
     /// Whether it is a symbolic link.
-    #[must_use]
     pub(in crate::install) fn is_link(&self) -> bool {
         self.kind == FileType::Symlink
     }
 
     /// Whether it is a directory.
-    #[must_use]
     pub(in crate::install) fn is_directory(&self) -> bool {
         self.kind == FileType::Directory
     }

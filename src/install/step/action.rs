@@ -34,7 +34,7 @@ pub(in crate::install) enum Act {
 
 /// What the caller hears while a plan is carried out.
 #[derive(Debug)]
-pub enum Progress<'a> {
+pub(crate) enum Progress<'a> {
     /// The step, which changes something, begins.
     Begun(&'a Step),
     /// The step is done.
@@ -54,7 +54,7 @@ pub(in crate::install) type Listener<'a> = dyn FnMut(Progress<'_>) + 'a;
 
 /// One step of a plan.
 #[derive(Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// What is done.
     act: Act,
     /// To which part it belongs.
@@ -139,32 +139,27 @@ impl Step {
     }
 
     /// To which part it belongs.
-    #[must_use]
-    pub const fn part(&self) -> Part {
+    pub(crate) const fn part(&self) -> Part {
         self.part
     }
 
     /// Whether the step changes anything, or runs a program.
-    #[must_use]
-    pub const fn acts(&self) -> bool {
+    pub(crate) const fn acts(&self) -> bool {
         matches!(self.act, Act::Create | Act::Replace | Act::Mend | Act::Remove)
     }
 
     /// Whether the step changes anything.
-    #[must_use]
-    pub fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         self.acts() && !self.action.only_looks()
     }
 
     /// What kind of step it is, as programs are told it.
-    #[must_use]
-    pub fn kind(&self, layout: &Layout) -> &'static str {
+    pub(crate) fn kind(&self, layout: &Layout) -> &'static str {
         self.action.description(&self.act, layout).kind
     }
 
     /// Whether something takes the place of what was there: another content, or another process.
-    #[must_use]
-    pub fn is_replacement(&self) -> bool {
+    pub(crate) fn is_replacement(&self) -> bool {
         self.act == Act::Replace
     }
 
@@ -174,8 +169,7 @@ impl Step {
     }
 
     /// Why the step leaves alone what is there.
-    #[must_use]
-    pub const fn kept_because(&self) -> Option<&'static str> {
+    pub(crate) const fn kept_because(&self) -> Option<&'static str> {
         match self.act {
             Act::Keep(why) => Some(why),
             _ => None,
@@ -183,8 +177,7 @@ impl Step {
     }
 
     /// Whether the step is worth a line in a plan: that a directory of the system is there is not.
-    #[must_use]
-    pub fn is_worth_showing(&self, layout: &Layout) -> bool {
+    pub(crate) fn is_worth_showing(&self, layout: &Layout) -> bool {
         match self.path() {
             Some(path) if self.act == Act::Same => layout.knows_file(path),
             _ => true,
@@ -192,8 +185,7 @@ impl Step {
     }
 
     /// The sign before the step in a plan: `+`, `~`, `-` or `=`; `>` for a program that is run.
-    #[must_use]
-    pub fn mark(&self) -> char {
+    pub(crate) fn mark(&self) -> char {
         match self.act {
             Act::Same | Act::Keep(_) => '=',
             _ if !self.action.is_on_disk() => '>',
@@ -204,14 +196,12 @@ impl Step {
     }
 
     /// The file or directory that the step makes or writes.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.action.path()
     }
 
     /// The step in words.
-    #[must_use]
-    pub fn shown(&self, layout: &Layout) -> String {
+    pub(crate) fn shown(&self, layout: &Layout) -> String {
         let text = self.action.description(&self.act, layout).text;
         match self.act {
             Act::Keep(why) => format!("{text}: kept, {why}"),
@@ -220,20 +210,17 @@ impl Step {
     }
 
     /// Why the step is there, as one line.
-    #[must_use]
-    pub fn reason(&self, layout: &Layout) -> &'static str {
+    pub(crate) fn reason(&self, layout: &Layout) -> &'static str {
         self.action.description(&self.act, layout).reason
     }
 
     /// The lines of a text that the step changes, each with its mark; empty where there is nothing to show.
-    #[must_use]
-    pub fn difference(&self, target: &Target) -> Vec<(char, String)> {
+    pub(crate) fn difference(&self, target: &Target) -> Vec<(char, String)> {
         self.action.difference(&self.act, target)
     }
 
     /// The step for programs.
-    #[must_use]
-    pub fn data(&self, layout: &Layout) -> Value {
+    pub(crate) fn data(&self, layout: &Layout) -> Value {
         let act = match self.act {
             Act::Create => "create",
             Act::Replace => "replace",

@@ -26,9 +26,7 @@ struct TakeAway {
 }
 
 /// The step for what logrotate(8) reads, which shall hold this text; none if mcpeg rotates and always has.
-///
-/// # Errors
-/// [`Error::Foreign`], and those of looking.
+/// Fails with [`Error::Foreign`], and those of looking.
 pub(in crate::install) fn plan(target: &Target, path: &Path, text: String) -> Result<Option<Step>, Error> {
     if target.choices().log_rotation() == LogRotation::Logrotate {
         let content = Content::Bytes(Cow::Owned(text.into_bytes()));

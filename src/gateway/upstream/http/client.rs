@@ -88,7 +88,7 @@ impl Authorities {
 ///
 /// # Errors
 /// When the certificates cannot be used.
-pub fn web_for(upstream: Option<&Upstream>) -> Result<Web, Error> {
+pub(crate) fn web_for(upstream: Option<&Upstream>) -> Result<Web, Error> {
     let file = upstream.and_then(|upstream| match &upstream.transport {
         Transport::Http { ca_file, .. } => ca_file.as_deref(),
         Transport::Stdio { .. } => None,

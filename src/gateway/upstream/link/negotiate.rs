@@ -25,7 +25,7 @@ use crate::gateway::error::{Error, Fault};
 use crate::gateway::person::Person;
 use crate::gateway::relay::{
     ClientMeta, Era, LATEST_LEGACY, LEGACY_VERSIONS, MODERN, Message, Notification, Outcome, Raw, code,
-    member, member_str, method, names, names::Strictness, raw,
+    has_code, member, member_str, method, names, names::Strictness, raw,
 };
 use crate::gateway::upstream::builtin::Builtin;
 use crate::gateway::upstream::call::handshake::{Greeting, Handshake};
@@ -100,6 +100,7 @@ pub(crate) struct Connector {
     #[field(get(deref = false))]
     balancer: Arc<Balancer>,
     /// The token that it is shown, if it wants one of an authorization server.
+    #[field(get(deref = false))]
     credential: Option<Arc<Credential>>,
     /// Whether it was found to speak HTTP+SSE.
     found_events: AtomicBool,
@@ -259,11 +260,6 @@ impl Connector {
         let Settings { stderr, pin, .. } = self.settings;
         let settings = &Settings { stderr, pin, ..settings.clone() };
         self.settings == *settings && authorities(settings).is_none_or(same)
-    }
-
-    /// The token that it is shown, if it wants one of an authorization server.
-    pub(crate) const fn credential(&self) -> Option<&Arc<Credential>> {
-        self.credential.as_ref()
     }
 
     /// Whether it leads to the built-in upstream.
@@ -690,11 +686,6 @@ fn unsupported(error: &RawValue) -> Option<Vec<String>> {
 /// The newest revision of the legacy era of which this holds.
 fn newest(is_spoken: impl Fn(&str) -> bool) -> Option<&'static str> {
     LEGACY_VERSIONS.into_iter().find(|version| is_spoken(version))
-}
-
-/// Whether an error is of this number.
-fn has_code(error: &RawValue, number: i64) -> bool {
-    member(error, "code").is_some_and(|code| code.get() == number.to_string())
 }
 
 /// The token that an upstream with these settings is shown, if it wants one of an authorization server. Its endpoints serve

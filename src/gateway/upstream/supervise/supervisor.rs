@@ -111,6 +111,7 @@ pub(crate) struct Upstream {
     /// Tries of new sessions.
     renewals: Arc<Renewals>,
     /// What clients were shown of its lists.
+    #[field(get)]
     shown: ShownLists,
     /// Whether a connection was lost since the last one was opened.
     lost: AtomicBool,
@@ -705,11 +706,6 @@ impl Upstream {
             });
             join_all(each).await;
         })
-    }
-
-    /// What clients were shown of its lists.
-    pub(crate) const fn shown(&self) -> &ShownLists {
-        &self.shown
     }
 
     /// Takes what clients of the process before this one were shown.

@@ -61,13 +61,10 @@ fn ledger() -> Arc<Ledger> {
     Arc::new(Ledger::new(1, &crate::config::Log::default()))
 }
 
-#[tokio::test]
-async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
-    let asked = Arc::<AtomicU32>::default();
-    // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
-    let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
+/// Starts an upstream with these settings.
+fn start(settings: &Settings) -> (Arc<Upstream>, TaskTracker) {
     let connector = Connector::new(
-        (&settings, unpinned(&settings)),
+        (settings, unpinned(settings)),
         &pool(false).unwrap(),
         1 << 20,
         (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
@@ -75,8 +72,16 @@ async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
     )
     .unwrap();
     let supervisors = TaskTracker::new();
-    let (upstream, _) =
-        Upstream::start(connector, (Changes::default(), ledger()), &supervisors, &mut Vec::new(), None);
+    let known = (Changes::default(), ledger());
+    (Upstream::start(connector, known, &supervisors, &mut Vec::new(), None).0, supervisors)
+}
+
+#[tokio::test]
+async fn panic_of_the_supervision_makes_the_upstream_back_off_and_try_again() {
+    let asked = Arc::<AtomicU32>::default();
+    // With a time-out beyond what any clock can hold, which no configuration file can say, opening a connection panics.
+    let settings = settings(ignorant(Arc::clone(&asked)).await, Duration::MAX);
+    let (upstream, supervisors) = start(&settings);
     let mut current = upstream.current.subscribe();
     for _ in 0..2 {
         current.wait_for(|(state, _)| *state == UpstreamState::BackingOff).await.unwrap();
@@ -98,17 +103,7 @@ async fn attempt_that_takes_long_to_fail_is_no_life_after_which_waits_are_short_
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(silent.local_addr().unwrap().port(), Duration::from_millis(300));
     settings.start = Start::Lazy;
-    let connector = Connector::new(
-        (&settings, unpinned(&settings)),
-        &pool(false).unwrap(),
-        1 << 20,
-        (&Reaper::default(), &Directories { stderr: "/".into(), state: "/".into() }),
-        None,
-    )
-    .unwrap();
-    let supervisors = TaskTracker::new();
-    let (upstream, _) =
-        Upstream::start(connector, (Changes::default(), ledger()), &supervisors, &mut Vec::new(), None);
+    let (upstream, supervisors) = start(&settings);
     let began = Instant::now();
     let (fault, lived) = upstream.live().await.unwrap_err();
     assert!(fault.message.contains("was not ready"), "{fault}");
