@@ -216,19 +216,27 @@ async fn while_good(
             return refused;
         }
     };
+    if http_body::Body::size_hint(response.body()).exact().is_some() {
+        // It is whole: to cut it would take the status with it, which is not written yet.
+        return response;
+    }
     let ended = Box::pin(async move {
         tokio::select! {
             () = identity.ended() => {}
             () = identity.expired(), if listens => {}
         }
     });
-    response.map(|body| Body::new(Revocable { body, ended }))
+    response.map(|body| Body::new(Revocable { body, is_begun: false, is_over: false, ended }))
 }
 
 /// A body that is cut when its client may not use the gateway any more.
 struct Revocable<F> {
     /// The body.
     body: Body,
+    /// Whether it has been asked for, so that the head of the answer is on its way before it is cut.
+    is_begun: bool,
+    /// Whether the client may not use the gateway any more.
+    is_over: bool,
     /// Is ready then.
     ended: Pin<Box<F>>,
 }
@@ -241,7 +249,13 @@ impl<F: Future<Output = ()>> http_body::Body for Revocable<F> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.ended.as_mut().poll(cx).is_ready() {
+        let was_begun = std::mem::replace(&mut self.is_begun, true);
+        self.is_over = self.is_over || self.ended.as_mut().poll(cx).is_ready();
+        if self.is_over {
+            if !was_begun {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Some(Err("the client may not use the gateway any more".into())));
         }
         Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
