@@ -87,25 +87,26 @@ fn entrants(upstream: &str) -> Vec<Entrant> {
     let (keys, jwt) = signed();
     std::fs::write(path("keys.json"), keys).expect("a scratch file");
     let tls = Some(trusting(own.cert.der().clone()));
-    let listener = |auth: &str, with_tls: bool| {
+    let listener = |auth: Option<&str>, with_tls: bool| {
         let place = files.path().display();
         let tls = format!("tls = {{ cert = \"{place}/cert.pem\", key = \"{place}/key.pem\" }}");
-        let listener =
-            format!("address = \"127.0.0.1:0\"\nauth = [\"{auth}\"]\n{}", if with_tls { &tls } else { "" });
+        let auth = auth.map(|auth| format!("auth = [\"{auth}\"]\n")).unwrap_or_default();
+        let tls = if with_tls { tls.as_str() } else { "" };
+        let listener = format!("address = \"127.0.0.1:0\"\n{auth}{tls}");
         format!(
             "[server]\nlisten = []\n[listeners.it]\n{listener}\nallowed_hosts = [\"127.0.0.1\"]\n{upstream}"
         )
     };
     let issuer = format!(
-        "[auth.oauth.it]\nissuer = \"https://login.example.org\"\naudience = [\"it\"]\njwks_file = \"{}\"",
+        "[auth.oauth.it]\nissuer = \"https://login.example.org\"\naudience = [\"it\"]\nresource = \"https://mcp.example.org/mcp\"\njwks_file = \"{}\"",
         path("keys.json").display()
     );
     let all = [
-        ("open", listener("none", false), None, false),
-        ("token", listener("token", false), Some(None), false),
-        ("JWT", format!("{}\n{issuer}", listener("oauth", false)), Some(Some(jwt)), false),
-        ("TLS", listener("none", true), None, true),
-        ("TLS, token", listener("token", true), Some(None), true),
+        ("open", listener(None, false), None, false),
+        ("token", listener(Some("token"), false), Some(None), false),
+        ("JWT", format!("{}\n{issuer}", listener(Some("oauth"), false)), Some(Some(jwt)), false),
+        ("TLS", listener(None, true), None, true),
+        ("TLS, token", listener(Some("token"), true), Some(None), true),
     ];
     let entrant = |(name, configuration, shown, with_tls): (&str, String, Option<Option<String>>, bool)| {
         let gateway = Gateway::start_other(None, &configuration);
