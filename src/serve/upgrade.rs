@@ -65,6 +65,8 @@ pub(super) struct Upgrades {
     wanted: mpsc::Receiver<Order>,
     /// What is to begin as soon as it may, and until when.
     due: Option<(Order, Instant)>,
+    /// Whether that waits for the end of the former process.
+    is_behind: bool,
     /// The one that is under way.
     attempts: JoinSet<Attempt>,
 }
@@ -83,7 +85,7 @@ impl Upgrades {
     /// None wanted.
     pub(super) fn new() -> Self {
         let (sender, wanted) = mpsc::channel(1);
-        Self { sender, wanted, due: None, attempts: JoinSet::new() }
+        Self { sender, wanted, due: None, is_behind: false, attempts: JoinSet::new() }
     }
 
     /// For those who want one.
@@ -116,6 +118,7 @@ impl Upgrades {
             refuse(order.reply, &if before { Failure::Busy } else { Failure::Reloading });
         } else {
             self.due = Some((order, deadline));
+            self.is_behind = before;
         }
         None
     }
@@ -136,10 +139,12 @@ impl Upgrades {
 
     /// Waits for the next step. Safe to cancel.
     pub(super) async fn step(&mut self, predecessor: Option<CancellationToken>) -> Step {
+        // It may have gone since that was looked at.
+        let over = predecessor.filter(|_| self.is_behind);
         let over = async {
-            match predecessor {
-                Some(over) if !over.is_cancelled() => over.cancelled().await,
-                _ => std::future::pending().await,
+            match over {
+                Some(over) => over.cancelled().await,
+                None => std::future::pending().await,
             }
         };
         let late = self.due.as_ref().map(|(_, deadline)| *deadline);
@@ -371,4 +376,31 @@ pub(super) async fn ask(
         return refused();
     }
     answer.await.unwrap_or_else(|_| refused())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an upgrade that is due is looked at again at once, after the former process has gone; whether that was there
+    /// and a reload was under way when it was looked at before.
+    async fn looks_again(before: bool, reloading: bool) -> bool {
+        let mut upgrades = Upgrades::new();
+        upgrades.want(Order { limit: Duration::from_secs(3600), reply: None });
+        assert!(upgrades.due(before, reloading).is_none());
+        let gone = CancellationToken::new();
+        gone.cancel();
+        tokio::select! {
+            biased;
+            step = upgrades.step(Some(gone)) => matches!(step, Step::Look),
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn former_process_that_goes_before_anybody_waits_for_its_end_keeps_no_upgrade_waiting() {
+        assert!(looks_again(true, false).await);
+        assert!(looks_again(true, true).await);
+        assert!(!looks_again(false, true).await, "it waits for the reload, and is not asked again and again");
+    }
 }

@@ -155,13 +155,13 @@ impl Front {
         };
         match context.identity() {
             None => self.route(head, body, context).await,
-            // In a box, so that requests of others need no room for it.
             Some(identity) => {
                 let told = (Arc::clone(&self.handlers.ledger), context.origin().clone());
                 let (identity, page) = (Arc::clone(identity), head.headers.get(header::ORIGIN).cloned());
                 let listens = goes_on(&head);
-                let answer = self.route(head, body, context);
-                Box::pin(while_good(identity, told, (listens, page), answer)).await
+                // Pinned here: it is large, and would be copied several times.
+                let answer = pin!(self.route(head, body, context));
+                while_good(identity, told, (listens, page), answer).await
             }
         }
     }
