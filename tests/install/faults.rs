@@ -2,8 +2,8 @@
 //! the tree is as before; after a kill, running the command again completes it, and a purge restores the tree.
 //!
 //! strace(1) injects at the n-th call, so that the faults are real for the program, in order and complete.
-//! `MCPEG_TEST_STRIDE=1` tries every n that changes something; by default ten of each call are tried, from the first to the
-//! last, and four that only look.
+//! `MCPEG_TEST_STRIDE=1` tries every n that changes something; by default six of each call are tried, from the first to the
+//! last, and two that only look.
 
 #![expect(clippy::print_stdout, reason = "the number of points tried is a result")]
 
@@ -28,9 +28,9 @@ const CALLS: [&str; 11] = [
 ];
 
 /// How many points of each call that changes something are tried by default.
-const POINTS: usize = 10;
+const POINTS: usize = 6;
 /// How many points of each call that only looks are tried.
-const LOOKS: usize = 4;
+const LOOKS: usize = 2;
 
 /// The points that are tried of these calls: [`POINTS`] of those that change something, or what the environment asks for,
 /// and [`LOOKS`] of the others.

@@ -1,8 +1,8 @@
 //! The table of owners on booted machines: what each combination of receipt, package and unit does with each act, made by real
 //! commands and held against [`decide`]. What is left alone or refused is compared as a whole before and after.
 //!
-//! A run takes one state in seven on each suite, another seventh on each; `MCPEG_TEST_STRIDE=1` takes all, and
-//! `MCPEG_TEST_TURN=1` and so on the sevenths after those.
+//! A run takes one state in eleven on each suite, other ones on each; `MCPEG_TEST_STRIDE=1` takes all, and
+//! `MCPEG_TEST_TURN=1` and so on the elevenths after those.
 
 #![expect(clippy::print_stdout, reason = "the number of combinations is a result")]
 
@@ -14,7 +14,7 @@ use crate::built::{NEXT, VERSION, deb, rpm};
 use crate::machine::{Machine, text};
 
 /// How many states there are for one that is tried.
-const STRIDE: usize = 7;
+const STRIDE: usize = 11;
 /// The parts of a state that commands make; the unit is `Packages` where nothing is done to it.
 type Parts = (ReceiptState, PackageState, UnitState);
 /// Takes everything away, whoever it belongs to.
